@@ -1,0 +1,99 @@
+"""What an administrator does: queues and their limits, producers, partitions and retention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from halfstep.database import Database
+from halfstep.errors import DatabaseUnavailable, InvalidSettings, NotFound
+
+AHEAD_DAYS = 7
+STALE_ROWS = 5_000
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What `prune` did. `busy`: partitions that somebody was reading; they are left for the next time."""
+
+    dropped: list[str] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
+    rows: int = 0
+
+
+class Administration:
+    """Needs the role that owns the schema."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def set_queue(self, name: str, *, weight: int | None = None, operators: Sequence[str] | None = None, any_operator: bool = False) -> None:
+        """Makes or changes a queue: its weight among others, and which operators it takes (`any_operator`: all again)."""
+        chosen = None if operators is None else list(operators)
+        self.database.run("set_queue", queue=name, weight=weight, operators=chosen, any_operator=any_operator)
+
+    def fix_queues(self, fixed: bool) -> None:
+        """fixed: a task for a queue that was not made by `set_queue` is refused."""
+        self.database.run("fix_queues", fixed=fixed)
+
+    def grant_producer(self, role: str, queues: Sequence[str]) -> None:
+        """The role may enqueue to these queues, and do nothing else. Raises NotFound if there is no such role."""
+        if not self.database.run("role_exists", role=role):
+            raise NotFound(f"There is no database role {role}; make it first: CREATE ROLE {quoted(role)} LOGIN PASSWORD …")
+        with self.database.transaction():
+            self.database.script(
+                f"GRANT USAGE ON SCHEMA halfstep TO {quoted(role)};"
+                f"GRANT EXECUTE ON FUNCTION halfstep.enqueue, halfstep.enqueue_many TO {quoted(role)}"
+            )
+            for queue in queues:
+                self.set_queue(queue)
+                self.database.run("grant_producer", role=role, queue=queue)
+
+    def revoke_producer(self, role: str) -> None:
+        """The role may not enqueue any more."""
+        with self.database.transaction():
+            self.database.run("revoke_producer", role=role)
+            self.database.script(f"REVOKE ALL ON FUNCTION halfstep.enqueue, halfstep.enqueue_many FROM {quoted(role)}")
+
+    def history_days(self, days: int | None = None) -> int:
+        """How many days of history are kept; sets it when given."""
+        if days is not None and days < 1:
+            raise InvalidSettings("History is kept for at least 1 day.")
+        return int(self.database.run("history_days", days=days)[0]["history_days"])
+
+    def prune(self, *, lock_seconds: float = 0.2) -> Pruned:
+        """Makes the partitions of the coming week and drops those past retention, without making a finish wait.
+
+        An old partition is emptied under a lock of its own; dropping the empty table waits at most `lock_seconds` for readers.
+        """
+        done = Pruned()
+        self.database.execute(f"SET lock_timeout = {int(lock_seconds * 1000)}")
+        try:
+            self._add_partitions()
+            for row in self.database.run("old_partitions"):
+                self._drop(row["name"], row["parent"], done)
+            done.rows = self._delete_strays()
+        finally:
+            self.database.close()  # the lock_timeout goes with the connection
+        return done
+
+    def _add_partitions(self) -> None:
+        for row in self.database.run("missing_partitions", ahead=AHEAD_DAYS):
+            self.database.run("add_partition", parent=row["parent"], column_name=row["column_name"], day=row["day"])
+
+    def _drop(self, name: str, parent: str, done: Pruned) -> None:
+        try:
+            self.database.script(f"TRUNCATE halfstep.{quoted(name)}")
+            self.database.script(f"ALTER TABLE halfstep.{quoted(parent)} DETACH PARTITION halfstep.{quoted(name)}")
+            self.database.script(f"DROP TABLE halfstep.{quoted(name)}")
+            done.dropped.append(name)
+        except DatabaseUnavailable:
+            done.busy.append(name)
+
+    def _delete_strays(self) -> int:
+        return sum(int(row["deleted"]) for row in self.database.run("delete_strays", batch=STALE_ROWS))
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

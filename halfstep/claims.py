@@ -1,0 +1,112 @@
+"""What passes between a worker and the queue: claims, endings, exchanges. Plain values."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A task that this worker holds, under the token of the exchange that claimed it. `args` is JSON text."""
+
+    id: int
+    token: str
+    queue: str
+    operator: str
+    args: str
+    attempt: int
+    failures: int
+    max_attempts: int
+    timeout: float | None
+    backoff_base: float
+    backoff_cap: float
+    at_most_once: bool
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A claim and how its body ended; `seconds` it ran, by a monotonic clock."""
+
+    claim: Claim
+    outcome: Succeeded | Failed | Cancelled
+    seconds: float = 0.0
+
+    def as_json(self) -> str:
+        """The record that `exchange.sql` reads; the result's text goes in as it is."""
+        claim = self.claim
+        result, tail = "null", ""
+        match self.outcome:
+            case Succeeded(result=text):
+                state, result = "succeeded", text
+            case Failed(error=error, reason=reason):
+                state, tail = "failed", f',"reason":{json.dumps(reason)},"error":{json.dumps(error)}'
+            case Cancelled(error=error):
+                state, tail = "cancelled", f',"reason":"cancelled","error":{json.dumps(error)}'
+        return f'{{"id":{claim.id},"token":"{claim.token}","state":"{state}","seconds":{self.seconds:.6f},"result":{result}{tail}}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Who exchanges: a registered worker, its next sequence number, and what it serves."""
+
+    worker: str
+    sequence: int
+    queues: Sequence[str]
+    placement: str = "worker"
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a worker asks for: up to `want` tasks under a new `token`; suspects only when `alone`; `waiting`: it will listen."""
+
+    want: int
+    token: str
+    alone: bool = False
+    waiting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What an exchange did. `mine` false: it was not this sequence's turn, and nothing was done.
+
+    `refused`: ids whose claim was lost. `suspects`: tasks wait that must be claimed alone.
+    """
+
+    mine: bool
+    claims: list[Claim]
+    refused: list[int]
+    suspects: bool
+
+
+def backoff(failures: int, *, base: float, cap: float, jitter: float) -> float:
+    """Seconds before the next attempt: base doubled with every failure before, at most `cap`, spread over its upper half.
+
+    failures: how many there were, this one included (>= 1). jitter: 0.0 to 1.0. Source: exponential back-off with equal jitter.
+    """
+    full = min(cap, base * 2.0 ** min(failures - 1, 60))
+    return full * (0.5 + 0.5 * jitter)
+
+
+def settle(claim: Claim, outcome: Outcome, *, jitter: float | None = None) -> Outcome:
+    """What the body's outcome means for its task: a failure with attempts left is a retry after the back-off.
+
+    At-most-once work never runs again: losing or failing it is final.
+    """
+    spread = random.random() if jitter is None else jitter
+    left = claim.failures + 1 < claim.max_attempts and not claim.at_most_once
+    match outcome:
+        case Failed(error=error, reason=reason, final=False) if left:
+            return Retry(error, backoff(claim.failures + 1, base=claim.backoff_base, cap=claim.backoff_cap, jitter=spread), reason)
+        case Retry(error=error, reason=reason, counts=counts) if claim.at_most_once or (counts and not left):
+            return Failed(error, reason, final=True)
+        case Lost(reason=reason, error=error) if claim.at_most_once:
+            return Failed(f"{error} It may have had its effect: at-most-once work does not run again.", "lost", final=True)
+        case _:
+            return outcome

@@ -1,0 +1,260 @@
+"""The one place that talks to PostgreSQL: connections, statements, transactions, notifications, and what their errors mean.
+
+Nothing else in halfstep executes SQL of the queue (an import contract says so). A `Database` is one connection, made when it is
+first needed and made afresh after it broke; it is used by one thread. Each `run` is one statement and one commit, unless a
+`transaction` is open.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import psycopg2
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from halfstep.errors import DatabaseUnavailable, HalfstepError, InvalidSettings, InvalidTask, NotPermitted, SchemaMismatch
+from halfstep.statements import statement
+
+Row = Mapping[str, Any]
+
+
+class RefusedValue(HalfstepError):
+    """The server refused a value in this statement; nothing of the statement was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """How we connect. Times are seconds."""
+
+    application_name: str = "halfstep"
+    connect_timeout: int = 5
+    """A server that does not answer within this is unavailable."""
+    statement_timeout: float = 15.0
+    """Longer than any statement of ours takes; a hung one must not hold a worker for ever. 0: none."""
+    lock_timeout: float = 5.0
+    """Nothing of ours waits long for a lock; whoever does tries again."""
+    silence: int = 10
+    """A server that acknowledges nothing for this long is gone (keepalives and tcp_user_timeout)."""
+
+
+def parse_url(url: str) -> sa.URL:
+    """A PostgreSQL URL for our driver. Raises InvalidSettings; the password never stands in the message."""
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise InvalidSettings("The database URL can't be read; it looks like postgresql://user:password@host:5432/name.") from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise InvalidSettings(f"The database URL begins with {parsed.drivername}:, but halfstep needs PostgreSQL (postgresql://…).")
+    return parsed.set(drivername="postgresql+psycopg2")
+
+
+class Database:
+    """One connection to the queue's database. `run` and `transaction` reconnect when the connection is gone."""
+
+    def __init__(self, url: str, settings: ConnectionSettings | None = None) -> None:
+        self.settings = settings or ConnectionSettings()
+        self._url = parse_url(url)
+        self._engine: sa.Engine | None = None
+        self._connection: sa.Connection | None = None
+
+    def run(self, name: str, /, **parameters: Any) -> list[Row]:
+        """The rows of `sql/<name>.sql`; one statement, one commit. Raises HalfstepError (see `explain`)."""
+        return self.execute(statement(name), parameters)
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """The rows of one statement. A connection that broke is closed, so that the next call makes a new one."""
+        try:
+            result = self._connected().exec_driver_sql(sql, dict(parameters or {}))
+            return [cast(Row, row._mapping) for row in result] if result.returns_rows else []
+        except DBAPIError as error:
+            if error.connection_invalidated or self._is_broken():
+                self.close()
+            raise explain(error) from error
+        except ValueError as error:  # the driver refuses a NUL before anything is sent
+            raise RefusedValue(str(error)) from error
+
+    def script(self, text: str) -> None:
+        """Several statements without parameters, as they stand. Raises HalfstepError."""
+        cursor = self._connected().connection.cursor()
+        try:
+            cursor.execute(text)
+        except psycopg2.Error as error:
+            raise _meaning(error) from error
+        finally:
+            cursor.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Several statements, one commit; any exception rolls back."""
+        self.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._roll_back()
+            raise
+        self.execute("COMMIT")
+
+    def close(self) -> None:
+        """Gives the connection up, whatever state it is in. Closing twice is fine."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def interrupt(self) -> None:
+        """Cancels the statement in flight, from another thread."""
+        connection = self._connection
+        if connection is not None and not connection.invalidated:
+            raw = connection.connection.dbapi_connection
+            if raw is not None:
+                raw.cancel()
+
+    def _connected(self) -> sa.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> sa.Connection:
+        self._engine = self._engine or self._make_engine(with_options=True)
+        try:
+            return self._engine.connect()
+        except DBAPIError as error:
+            if "startup parameter" not in str(error):
+                raise
+            # PgBouncer refuses `options`; there the settings come from ALTER ROLE … SET (docs/reference/settings.md).
+            self._engine = self._make_engine(with_options=False)
+            return self._engine.connect()
+
+    def _make_engine(self, *, with_options: bool) -> sa.Engine:
+        arguments = connect_arguments(self.settings, with_options=with_options)
+        return sa.create_engine(self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=arguments, use_native_hstore=False)
+
+    def _is_broken(self) -> bool:
+        connection = self._connection
+        if connection is None or connection.closed or connection.invalidated:
+            return True
+        return bool(getattr(connection.connection.dbapi_connection, "closed", True))
+
+    def _roll_back(self) -> None:
+        try:
+            self.execute("ROLLBACK")
+        except HalfstepError:
+            self.close()
+
+
+class Listener:
+    """Notifications of one channel on a connection of their own. A hint only: who misses one polls."""
+
+    def __init__(self, url: str, channel: str, settings: ConnectionSettings | None = None) -> None:
+        address = parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            self._connection = psycopg2.connect(address, **connect_arguments(settings or ConnectionSettings(), with_options=False))
+        except psycopg2.OperationalError as error:
+            raise _unavailable(str(error)) from error
+        self._connection.autocommit = True
+        with self._connection.cursor() as cursor:
+            cursor.execute(f'LISTEN "{channel}"')
+
+    def wait(self, seconds: float, *, stop_fd: int) -> list[str]:
+        """The payloads that came within `seconds`; returns early when `stop_fd` is readable. Raises DatabaseUnavailable."""
+        try:
+            readable, _, _ = select.select([self._connection, stop_fd], [], [], seconds)
+            if self._connection in readable:
+                self._connection.poll()
+        except (psycopg2.Error, OSError, ValueError) as error:
+            raise DatabaseUnavailable("The listening connection is gone.") from error
+        heard = [notification.payload for notification in self._connection.notifies]
+        self._connection.notifies.clear()
+        return heard
+
+    def close(self) -> None:
+        """Closing twice is fine."""
+        self._connection.close()
+
+
+def connect_arguments(settings: ConnectionSettings, *, with_options: bool) -> dict[str, Any]:
+    """libpq's arguments for our settings."""
+    timeouts = f"-c statement_timeout={int(settings.statement_timeout * 1000)} -c lock_timeout={int(settings.lock_timeout * 1000)}"
+    arguments = {
+        "application_name": settings.application_name,
+        "connect_timeout": settings.connect_timeout,
+        "keepalives_idle": settings.silence,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": settings.silence * 1000,
+    }
+    return arguments | ({"options": f"-c jit=off -c timezone=UTC {timeouts}"} if with_options else {})
+
+
+def execute_on(connection: Any, sql: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
+    """The first row of a statement run in the caller's transaction: a SQLAlchemy Connection or Session, or a DB-API connection."""
+    if isinstance(connection, Database):
+        return tuple(connection.execute(sql, parameters)[0].values())
+    try:
+        if hasattr(connection, "exec_driver_sql"):
+            return tuple(connection.exec_driver_sql(sql, dict(parameters)).one())
+        if hasattr(connection, "connection") and callable(connection.connection):  # a SQLAlchemy Session
+            return tuple(connection.connection().exec_driver_sql(sql, dict(parameters)).one())
+        with connection.cursor() as cursor:
+            cursor.execute(sql, dict(parameters))
+            return tuple(cursor.fetchone())
+    except DBAPIError as error:
+        raise explain(error) from error
+    except psycopg2.Error as error:
+        raise _meaning(error) from error
+
+
+@contextmanager
+def owned_connection(url: str | None) -> Iterator[Database]:
+    """A connection of our own, for callers that bring none. Raises InvalidSettings when there is no URL."""
+    address = url or os.environ.get("HALFSTEP_DATABASE_URL")
+    if not address:
+        raise InvalidSettings("There is no database: set HALFSTEP_DATABASE_URL, or pass a connection.")
+    database = Database(address)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def explain(error: DBAPIError) -> HalfstepError:
+    """The error of ours that says what a driver's error means to the user."""
+    return _meaning(error.orig) if isinstance(error.orig, psycopg2.Error) else DatabaseUnavailable(_first_line(error.orig))
+
+
+def _meaning(error: psycopg2.Error) -> HalfstepError:
+    message = _first_line(error)
+    match error.pgcode or "":
+        case "HS001":
+            return InvalidTask(message)
+        case "HS002":
+            return NotPermitted(message)
+        case "42501":
+            return NotPermitted(f"This database role may not do this: {message}")
+        case "3F000" | "42P01" | "42883" | "42703":
+            return SchemaMismatch(f"The database has no current halfstep schema ({message}); run `halfstep migrate`.")
+        case code if code.startswith("22") or code.startswith("54"):
+            return RefusedValue(message)
+        case "" | "57P01" | "57P02" | "57P03" | "53300" | "28P01" | "28000" | "3D000":
+            return _unavailable(message)
+        case code:
+            return DatabaseUnavailable(f"The database answered with an error: {message} (SQLSTATE {code}).")
+
+
+def _unavailable(message: str) -> DatabaseUnavailable:
+    hint = "check HALFSTEP_DATABASE_URL and that the server runs"
+    if "password" in message or "authentication" in message:
+        hint = "check the user and password in HALFSTEP_DATABASE_URL"
+    return DatabaseUnavailable(f"The database can't be used: {_first_line(message)}; {hint}.")
+
+
+def _first_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0].removeprefix("ERROR:").strip() if lines else "no answer"

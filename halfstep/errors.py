@@ -1,0 +1,46 @@
+"""Every error a user can meet. The docstring is the sentence shown when an error is raised without one.
+
+A class exists only where a caller would act differently: refuse the input, wait for the server, migrate, look elsewhere.
+The command maps each class to an exit code (docs/reference/exit-codes.md).
+"""
+
+from __future__ import annotations
+
+
+class HalfstepError(Exception):
+    """Halfstep could not do this."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+
+class InvalidTask(HalfstepError):
+    """The task was refused: its input is not valid."""
+
+
+class NotPermitted(HalfstepError):
+    """This database role may not do this; ask for `halfstep grant producer ROLE --queue QUEUE`."""
+
+
+class NotFound(HalfstepError):
+    """There is no task, queue or worker of that name."""
+
+
+class Conflict(HalfstepError):
+    """The task's state, or the holder of its unique key, does not allow this."""
+
+
+class LostClaim(HalfstepError):
+    """Another worker holds this task now; its result was not recorded."""
+
+
+class DatabaseUnavailable(HalfstepError):
+    """The database does not answer; check HALFSTEP_DATABASE_URL and that the server runs."""
+
+
+class SchemaMismatch(HalfstepError):
+    """The database's schema and this version of halfstep do not fit; run `halfstep migrate` or upgrade halfstep."""
+
+
+class InvalidSettings(HalfstepError):
+    """A setting is missing or not valid."""

@@ -1,0 +1,132 @@
+"""Functions that workers may call by name: the `@task` decorator and what it returns."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
+
+from halfstep import producer
+from halfstep.errors import InvalidTask
+from halfstep.producer import Options
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskFunction(Generic[P, R]):
+    """A function under a name that workers know. Calling it runs it here; `enqueue` has a worker run it."""
+
+    __wrapped__: Callable[P, R]
+    __qualname__: str
+
+    def __init__(self, function: Callable[P, R], *, name: str, options: Options) -> None:
+        functools.update_wrapper(self, function)
+        self.name = name
+        self.options = options
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.__wrapped__(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+    def __reduce__(self) -> str:
+        return self.__qualname__  # pickled by name, as functions are, so that multiprocessing works
+
+    def with_options(self, **options: Unpack[Options]) -> TaskFunction[P, R]:
+        """The same function, queued otherwise: `f.with_options(priority=9).enqueue(…)`. TypeError: unknown option."""
+        merged = cast(Options, {**self.options, **_known(options)})
+        return TaskFunction(self.__wrapped__, name=self.name, options=merged)
+
+    def enqueue(self, *args: Any, connection: Any = None, **kwargs: Any) -> int:
+        """Queue one call and return its task id.
+
+        With a `connection` the task joins its transaction; without, HALFSTEP_DATABASE_URL is opened for it.
+        A parameter of the function that is itself named `connection` can be passed by position only.
+        InvalidTask: these arguments don't fit the function, or are not JSON.
+        """
+        check_call(self, name=self.name, args=args, kwargs=kwargs)
+        call = {"function": self.name, "args": list(args), "kwargs": kwargs}
+        return producer.enqueue(connection, "python", call, **self.options)
+
+
+# Filled while modules are imported; read by the `python` operator.
+registered: dict[str, TaskFunction[..., Any]] = {}
+
+
+@overload
+def task(function: Callable[P, R], /) -> TaskFunction[P, R]: ...
+
+
+@overload
+def task(*, name: str | None = None, **options: Unpack[Options]) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
+
+
+def task(
+    function: Callable[P, R] | None = None, /, *, name: str | None = None, **options: Unpack[Options]
+) -> TaskFunction[P, R] | Callable[[Callable[P, R]], TaskFunction[P, R]]:
+    """Let workers call this function: `@task`, or `@task(queue="etl", timeout=60)`.
+
+    `name` defaults to `module:qualname`. InvalidTask: the name is taken by another function, or a worker
+    could not call it (a nested or async function). TypeError: unknown option.
+    """
+    known = _known(options)
+
+    def decorate(function: Callable[P, R]) -> TaskFunction[P, R]:
+        return _register(TaskFunction(function, name=name or name_of(function), options=known))
+
+    return decorate if function is None else decorate(function)
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """`module:qualname`; a program's own functions count under its file's stem, as a worker imports it by that."""
+    module, qualname = function.__module__, function.__qualname__
+    if "<" in qualname:
+        raise InvalidTask(f"Function '{qualname}' is nested, so no worker can find it; move it to the module's top level.")
+    if module == "__main__":
+        file = getattr(sys.modules["__main__"], "__file__", None)
+        module = Path(file).stem if file else module
+    return f"{module}:{qualname}"
+
+
+def check_call(function: Callable[..., object], *, name: str, args: Any, kwargs: Mapping[str, Any]) -> None:
+    """InvalidTask if `function(*args, **kwargs)` does not fit the function's signature."""
+    try:
+        _signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        raise InvalidTask(f"Function '{name}' can't be called with these arguments: {error}.") from None
+    except ValueError:
+        return  # a built-in without a signature: the call itself will tell
+
+
+@functools.lru_cache(maxsize=1024)
+def _signature(function: Callable[..., object]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def _register(added: TaskFunction[P, R]) -> TaskFunction[P, R]:
+    if inspect.iscoroutinefunction(added.__wrapped__):
+        raise InvalidTask(f"Function '{added.name}' is async; tasks are plain functions: call asyncio.run() inside it.")
+    known = registered.get(added.name)
+    if known is not None and _place(known) != _place(added) and not added.name.startswith("__main__:"):
+        raise InvalidTask(f"Two functions are registered as '{added.name}'; give one of them another name: @task(name=…).")
+    registered[added.name] = added
+    return added
+
+
+def _place(function: TaskFunction[..., Any]) -> tuple[str, int] | int:
+    """Where it is written: a file imported twice (as a program and as a module) declares the same function twice."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code else id(function.__wrapped__)
+
+
+def _known(options: Options) -> Options:
+    unknown = sorted(set(options) - set(Options.__annotations__))
+    if unknown:
+        known = ", ".join(sorted(Options.__annotations__))
+        raise TypeError(f"A task has no option '{unknown[0]}'; known: {known}.")
+    return options

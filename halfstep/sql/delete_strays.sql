@@ -1,0 +1,15 @@
+-- Rows past retention that fell into a default partition, a batch of each; workers and expired keys likewise.
+WITH past AS (
+    SELECT clock_timestamp() - make_interval(days => history_days) AS moment FROM halfstep.installation
+), a AS (
+    DELETE FROM halfstep.history_default WHERE ctid = ANY (ARRAY(SELECT d.ctid FROM halfstep.history_default d, past WHERE d.finished_at < past.moment LIMIT %(batch)s)) RETURNING 1
+), b AS (
+    DELETE FROM halfstep.attempt_default WHERE ctid = ANY (ARRAY(SELECT d.ctid FROM halfstep.attempt_default d, past WHERE d.ended_at < past.moment LIMIT %(batch)s)) RETURNING 1
+), c AS (
+    DELETE FROM halfstep.log_default WHERE ctid = ANY (ARRAY(SELECT d.ctid FROM halfstep.log_default d, past WHERE d.written_at < past.moment LIMIT %(batch)s)) RETURNING 1
+), d AS (
+    DELETE FROM halfstep.worker WHERE id = ANY (ARRAY(SELECT w.id FROM halfstep.worker w, past WHERE w.ended_at < past.moment LIMIT %(batch)s)) RETURNING 1
+), e AS (
+    DELETE FROM halfstep.unique_key WHERE key = ANY (ARRAY(SELECT k.key FROM halfstep.unique_key k WHERE k.expires_at < clock_timestamp() LIMIT %(batch)s)) RETURNING 1
+)
+SELECT (SELECT count(*) FROM a) + (SELECT count(*) FROM b) + (SELECT count(*) FROM c) + (SELECT count(*) FROM d) + (SELECT count(*) FROM e) AS deleted

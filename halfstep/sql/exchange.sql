@@ -1,0 +1,48 @@
+-- Only the attempt that still holds the claim may finish the task; one commit finishes a batch and claims the next.
+-- Nothing happens unless it is this exchange's turn: a commit that arrives after its sender gave it up finds the sequence moved on.
+WITH turn AS (
+    UPDATE halfstep.exchange SET sequence = sequence + 1, waiting = %(waiting)s
+    WHERE worker_id = %(worker)s::uuid AND sequence = %(sequence)s
+    RETURNING worker_id
+), ended AS (
+    SELECT e.* FROM turn, json_to_recordset(%(finished)s::json)
+        AS e (id bigint, token uuid, state text, reason text, result jsonb, error text, seconds float8)
+), gone AS (
+    DELETE FROM halfstep.task t USING ended e
+    WHERE t.id = e.id AND t.state = 'running' AND t.claim_token = e.token
+    RETURNING t.*, e.state AS final, e.reason, e.result, e.error, e.seconds
+), kept AS (
+    INSERT INTO halfstep.history ({task_columns}, state, finished_at, reason, result, error, seconds)
+    SELECT {task_columns}, final, clock_timestamp(), reason, result, error, seconds
+    FROM gone
+), freed AS (
+    DELETE FROM halfstep.unique_key k USING gone g
+    WHERE g.unique_key IS NOT NULL AND k.key = g.unique_key AND k.task_id = g.id AND k.expires_at IS NULL
+), claimable AS (
+    SELECT c.id FROM turn, unnest(%(queues)s::text[]) WITH ORDINALITY AS q (name, place)
+    CROSS JOIN LATERAL (
+        SELECT t.id FROM halfstep.task t
+        WHERE t.state = 'ready' AND t.alone = %(alone)s
+          AND t.queue = q.name AND t.placement = %(placement)s AND t.cluster = %(cluster)s
+          AND NOT EXISTS (SELECT FROM halfstep.queue p WHERE p.name = q.name AND p.paused_at IS NOT NULL)
+        ORDER BY t.priority DESC, t.id
+        LIMIT %(want)s
+        FOR UPDATE OF t SKIP LOCKED
+    ) c
+    LIMIT %(want)s
+), claimed AS (
+    UPDATE halfstep.task t
+    SET state = 'running', claim_token = %(token)s::uuid, attempt_id = gen_random_uuid(), worker_id = %(worker)s::uuid,
+        started_at = clock_timestamp(), attempt = t.attempt + 1, progress = NULL
+    WHERE t.id = ANY (ARRAY(SELECT id FROM claimable))
+    RETURNING t.*
+)
+SELECT NULL::bigint AS id, (SELECT count(*) FROM turn)::int AS turn,
+       ARRAY(SELECT e.id FROM ended e WHERE e.id NOT IN (SELECT g.id FROM gone g)) AS refused,
+       EXISTS (SELECT FROM halfstep.task t WHERE t.state = 'ready' AND t.alone AND t.queue = ANY (%(queues)s::text[])
+               AND t.placement = %(placement)s AND t.cluster = %(cluster)s) AS suspects,
+       NULL AS queue, NULL AS operator, NULL AS args, NULL::int AS attempt, NULL::int AS failures, NULL::int AS max_attempts,
+       NULL::float8 AS timeout, NULL::float8 AS backoff_base, NULL::float8 AS backoff_cap, NULL::boolean AS at_most_once, NULL::boolean AS alone
+UNION ALL
+SELECT id, NULL, NULL, NULL, queue, operator, args::text, attempt, failures, max_attempts, timeout, backoff_base, backoff_cap, at_most_once, alone
+FROM claimed

@@ -1,0 +1,2 @@
+-- The queues there are.
+SELECT name, weight FROM halfstep.queue

@@ -1,0 +1,32 @@
+-- Hands work back on purpose: what never started as if it had not been claimed, what was stopped as a released attempt.
+-- Not the task's failure. At-most-once work that had started ends failed, and work whose cancel was requested ends cancelled.
+WITH given AS (
+    SELECT e.* FROM json_to_recordset(%(claims)s::json) AS e (id bigint, token uuid, started boolean, reason text)
+), held AS (
+    SELECT t.*, g.started, g.reason,
+           CASE WHEN t.cancel_requested_at IS NOT NULL THEN 'cancelled' WHEN g.started AND t.at_most_once THEN 'failed' END AS final
+    FROM halfstep.task t JOIN given g ON g.id = t.id
+    WHERE t.state = 'running' AND t.claim_token = g.token
+    ORDER BY t.id FOR UPDATE OF t
+), back AS (
+    UPDATE halfstep.task t
+    SET state = 'ready', attempt = t.attempt - (NOT h.started)::int, claim_token = NULL, attempt_id = NULL, worker_id = NULL, started_at = NULL
+    FROM held h WHERE t.id = h.id AND h.final IS NULL
+), ended AS (
+    DELETE FROM halfstep.task t USING held h WHERE t.id = h.id AND h.final IS NOT NULL
+    RETURNING h.*
+), kept AS (
+    INSERT INTO halfstep.history ({task_columns}, state, finished_at, reason, error)
+    SELECT {task_columns}, final, clock_timestamp(), CASE final WHEN 'failed' THEN 'lost' ELSE 'cancelled' END,
+        CASE final WHEN 'failed' THEN 'The worker stopped while this at-most-once task ran; it may have had its effect.' END
+    FROM ended
+), freed AS (
+    DELETE FROM halfstep.unique_key k USING ended e WHERE k.key = e.unique_key AND k.task_id = e.id AND k.expires_at IS NULL
+), told AS (
+    INSERT INTO halfstep.attempt (task_id, number, attempt_id, claim_token, worker_id, started_at, ended_at, outcome, reason)
+    SELECT id, attempt, attempt_id, claim_token, worker_id, started_at, clock_timestamp(), 'released', reason
+    FROM held WHERE started AND final IS NULL
+), hint AS (
+    SELECT pg_notify('halfstep', 'ready') WHERE EXISTS (SELECT FROM halfstep.exchange WHERE waiting) AND EXISTS (SELECT FROM held WHERE final IS NULL)
+)
+SELECT ARRAY(SELECT g.id FROM given g WHERE g.id NOT IN (SELECT h.id FROM held h)) AS refused, (SELECT count(*) FROM hint) AS hints

@@ -1,0 +1,40 @@
+-- Takes a batch of tasks from workers that are marked dead. Their attempts are told as lost.
+-- From its second worker death on a task is claimed alone; deaths while alone count against it, and the last allowed one fails it.
+WITH dead AS (
+    SELECT worker_id FROM halfstep.lease WHERE dead_at IS NOT NULL
+), held AS (
+    SELECT t.*,
+           CASE WHEN t.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                WHEN t.at_most_once OR t.alone AND t.lone_deaths + 1 >= %(lone_deaths)s THEN 'failed' END AS final
+    FROM halfstep.task t
+    WHERE t.state = 'running' AND t.worker_id IN (SELECT worker_id FROM dead)
+    ORDER BY t.id LIMIT %(batch)s FOR UPDATE OF t SKIP LOCKED
+), back AS (
+    UPDATE halfstep.task t
+    SET state = 'ready', deaths = t.deaths + 1, lone_deaths = t.lone_deaths + t.alone::int, alone = t.deaths + 1 >= 2,
+        claim_token = NULL, attempt_id = NULL, worker_id = NULL, started_at = NULL
+    FROM held h WHERE t.id = h.id AND h.final IS NULL
+    RETURNING t.id
+), ended AS (
+    DELETE FROM halfstep.task t USING held h WHERE t.id = h.id AND h.final IS NOT NULL
+    RETURNING h.*
+), kept AS (
+    INSERT INTO halfstep.history ({task_columns}, state, finished_at, reason, error)
+    SELECT {task_columns}, final, clock_timestamp(),
+        CASE WHEN final = 'cancelled' THEN 'cancelled' WHEN at_most_once THEN 'lost' ELSE 'poison' END,
+        CASE WHEN final = 'cancelled' THEN 'Cancelled; its worker died before it could say so.'
+             WHEN at_most_once THEN 'The worker died while it held this at-most-once task; it may have had its effect.'
+             ELSE format('%%s workers died while they held this task, %%s of them while it ran alone: it probably kills them.',
+                         deaths + 1, lone_deaths + 1) END
+    FROM ended
+), freed AS (
+    DELETE FROM halfstep.unique_key k USING ended e WHERE k.key = e.unique_key AND k.task_id = e.id AND k.expires_at IS NULL
+), told AS (
+    INSERT INTO halfstep.attempt (task_id, number, attempt_id, claim_token, worker_id, started_at, ended_at, outcome, reason, error)
+    SELECT id, attempt, attempt_id, claim_token, worker_id, started_at, clock_timestamp(), 'lost', 'worker_lost',
+           'The worker''s lease ran out while it held the task.'
+    FROM held WHERE final IS NULL
+), hint AS (
+    SELECT pg_notify('halfstep', 'ready') WHERE EXISTS (SELECT FROM halfstep.exchange WHERE waiting) AND EXISTS (SELECT FROM back)
+)
+SELECT (SELECT count(*) FROM held)::int AS rescued, (SELECT count(*) FROM hint) AS hints

@@ -1,0 +1,2 @@
+-- A role may enqueue nowhere.
+DELETE FROM halfstep.producer WHERE role = %(role)s
