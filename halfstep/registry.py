@@ -96,11 +96,13 @@ def name_of(function: Callable[..., object]) -> str:
 def check_call(function: Callable[..., object], *, name: str, args: Any, kwargs: Mapping[str, Any]) -> None:
     """InvalidTask if `function(*args, **kwargs)` does not fit the function's signature."""
     try:
-        _signature(function).bind(*args, **kwargs)
+        signature = _signature(function)
+    except (TypeError, ValueError):
+        return  # something callable without a signature: the call itself will tell
+    try:
+        signature.bind(*args, **kwargs)
     except TypeError as error:
         raise InvalidTask(f"Function '{name}' can't be called with these arguments: {error}.") from None
-    except ValueError:
-        return  # a built-in without a signature: the call itself will tell
 
 
 @functools.lru_cache(maxsize=1024)

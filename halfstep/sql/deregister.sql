@@ -1,10 +1,10 @@
 -- A worker leaves with empty hands; if it still holds tasks its lease is marked dead instead, and they are rescued at once.
 WITH held AS (
-    SELECT EXISTS (SELECT FROM halfstep.task t WHERE t.state = 'running' AND t.worker_id = %(worker)s::uuid) AS any
+    SELECT EXISTS (SELECT FROM halfstep.task t WHERE t.state = 'running' AND t.worker_id = %(worker)s::uuid) AS tasks
 ), left_behind AS (
-    UPDATE halfstep.lease SET dead_at = clock_timestamp() WHERE worker_id = %(worker)s::uuid AND (SELECT any FROM held)
+    UPDATE halfstep.lease SET dead_at = clock_timestamp() WHERE worker_id = %(worker)s::uuid AND (SELECT tasks FROM held)
 ), unleased AS (
-    DELETE FROM halfstep.lease WHERE worker_id = %(worker)s::uuid AND NOT (SELECT any FROM held)
+    DELETE FROM halfstep.lease WHERE worker_id = %(worker)s::uuid AND NOT (SELECT tasks FROM held)
 ), barred AS (
     DELETE FROM halfstep.exchange WHERE worker_id = %(worker)s::uuid
 )

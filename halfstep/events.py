@@ -1,0 +1,36 @@
+"""What halfstep says in its log, in one place: the event's name in code, the words here. No secrets, no args, no results."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+logger = logging.getLogger("halfstep")
+
+WORDS: dict[str, tuple[int, str]] = {
+    "worker.started": (logging.INFO, "Worker {name} serves {queues} with {slots} slots."),
+    "worker.draining": (logging.INFO, "Draining: no more claims; {running} bodies still run."),
+    "worker.stopping": (logging.INFO, "Stopping {running} bodies."),
+    "worker.stopped": (logging.INFO, "Worker {name} has stopped."),
+    "worker.dead": (logging.WARNING, "The lease of worker {worker} ran out; its tasks will be rescued."),
+    "worker.marked_dead": (logging.WARNING, "Others took this worker for dead; it registers afresh and gives up {lost} tasks."),
+    "worker.parent_gone": (logging.WARNING, "The process that started this worker is gone; draining."),
+    "lease.late": (logging.WARNING, "The lease could not be renewed for {seconds:.1f} s; nothing is claimed until it can."),
+    "loop.stuck": (logging.ERROR, "The worker's loop has not turned for {seconds:.1f} s; its lease is not renewed."),
+    "task.rescued": (logging.WARNING, "{count} tasks of dead workers can be claimed again."),
+    "task.fenced": (logging.WARNING, "{count} late results were refused: other workers hold their tasks now."),
+    "task.unstorable": (logging.WARNING, "The result of task {task} could not be stored: {error}"),
+    "source.changed": (logging.INFO, "The source folder changed: new bodies run the new code."),
+    "source.broken": (logging.ERROR, "The changed source can't be loaded, the old code goes on: {error}"),
+    "database.away": (logging.WARNING, "{error} Trying again in {delay:.1f} s."),
+    "database.back": (logging.INFO, "The database answers again."),
+    "listener.away": (logging.INFO, "Notifications are off ({error}); polling goes on."),
+    "log.refused": (logging.WARNING, "Log lines could not be stored: {error}"),
+    "prune.failed": (logging.WARNING, "Old history could not be pruned: {error}"),
+}
+
+
+def emit(event: str, **facts: Any) -> None:
+    """Writes the event's sentence to the log, with the facts as fields of the record."""
+    level, words = WORDS[event]
+    logger.log(level, words.format(**facts), extra={"event": event, "facts": facts})

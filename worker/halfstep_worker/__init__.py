@@ -1,0 +1,1 @@
+"""The worker: claims tasks, runs operators in child processes, launches pods, drains."""

@@ -1,0 +1,291 @@
+"""The bodies that run: claims on their way into children, and what their ends mean for the queue. Used by the worker's loop only."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, cast
+
+from halfstep.claims import Claim, Ending, settle
+from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
+from halfstep_worker.batching import Pace
+from halfstep_worker.children import (
+    Ended,
+    Event,
+    Line,
+    LoadFailed,
+    Pool,
+    PoolSettings,
+    Progress,
+    TaskMessage,
+    Unstarted,
+    allowed_environment,
+)
+from halfstep_worker.children.child import Child
+from halfstep_worker.desk import Outgoing, Release
+from halfstep_worker.logs import LogCollector
+from halfstep_worker.memory import slot_limit
+from halfstep_worker.settings import WorkerSettings
+
+STUCK_BEHIND_SECONDS = 0.1
+"""A task that waits on a child behind a body that runs longer than this is taken back and given to another."""
+PROGRESS_SECONDS = 0.5
+STOP_LOOK_SECONDS = 0.1
+"""How often the pool is asked while a body is being stopped."""
+
+Key = tuple[int, int]
+
+
+def key_of(claim: Claim) -> Key:
+    """What the pool calls a claim: an attempt, so that a task claimed again is not confused with its former body."""
+    return claim.id, claim.attempt
+
+
+class Bodies:
+    """Holds the claims that were given to children until their ends have been taken by `take_outgoing`."""
+
+    def __init__(self, settings: WorkerSettings, *, wake_fd: int) -> None:
+        self._settings = settings
+        self._pool = Pool(pool_settings(settings))
+        self._wake_fd = wake_fd
+        self._pace = Pace()
+        self._logs = LogCollector()
+        self._claims: dict[Key, Claim] = {}
+        self._abandoned: set[Key] = set()
+        self._stopping: set[Key] = set()
+        self._returned: list[Claim] = []
+        self._troubles: list[LoadFailed] = []
+        self._outgoing = Outgoing()
+        self._progress_at = 0.0
+        self.moved = False
+        """Whether a body has ended since `lay_on` last looked."""
+
+    # -- what the loop asks
+
+    @property
+    def running(self) -> int:
+        """Claims that are with a child."""
+        return len(self._claims)
+
+    @property
+    def busy(self) -> int:
+        """Slots in use."""
+        return sum(1 for child in self._pool.children if child.busy)
+
+    @property
+    def capacity(self) -> int:
+        """How many claims are worth holding."""
+        return self._settings.slots * self._pace.ahead()
+
+    def deadlines(self) -> Iterable[float]:
+        """Monotonic times at which the loop should look again."""
+        due = self._logs.due_at()
+        if due is not None:
+            yield due
+        if self._stopping:
+            yield time.monotonic() + STOP_LOOK_SECONDS
+        for child in self._pool.children:
+            current = child.current
+            if current is not None and current[0].timeout is not None:
+                yield current[1] + current[0].timeout
+            if current is not None and child.queued > 1:
+                yield current[1] + STUCK_BEHIND_SECONDS
+
+    # -- giving and taking back
+
+    def lay_on(self, waiting: deque[Claim], now: float) -> None:
+        """Gives waiting claims to the children that have room, the emptiest first."""
+        self._free_the_stuck(waiting, now)
+        self.moved = False
+        window = self._pace.lay()
+        while waiting:
+            child = min((child for child in self._pool.children if child.open), key=lambda child: child.queued, default=None)
+            if child is None or child.queued >= window:
+                return
+            self._give(child, waiting.popleft())
+
+    def recall(self) -> list[Claim]:
+        """Everything that children have been given and have not begun."""
+        return [claim for child in self._pool.children for claim in self._take_back(child)]
+
+    def returned(self) -> list[Claim]:
+        """Claims that came back unstarted because their child ended."""
+        returned, self._returned = self._returned, []
+        return returned
+
+    def _free_the_stuck(self, waiting: deque[Claim], now: float) -> None:
+        for child in self._pool.children:
+            current = child.current if child.queued > 1 else None
+            if current is not None and now - current[1] > STUCK_BEHIND_SECONDS:
+                waiting.extendleft(reversed(self._take_back(child)))
+
+    def _take_back(self, child: Child) -> list[Claim]:
+        return [self._claims.pop(cast(Key, key)) for key in self._pool.recall(child)]
+
+    def _give(self, child: Child, claim: Claim) -> None:
+        key = key_of(claim)
+        self._claims[key] = claim
+        child.send(TaskMessage(key, claim.id, claim.attempt, claim.operator, claim.args, claim.timeout))
+
+    # -- stopping
+
+    def enforce_timeouts(self, now: float) -> None:
+        """Stops every body that has run out of time."""
+        for child in self._pool.children:
+            current = child.current
+            if current is not None and current[0].timeout is not None and now - current[1] >= current[0].timeout:
+                self._stop(cast(Key, current[0].key), "timeout")
+
+    def cancel(self, id: int) -> None:
+        """Stops the body of a task that somebody cancelled."""
+        for key, claim in list(self._claims.items()):
+            if claim.id == id:
+                self._stop(key, "cancelled")
+
+    def cancel_unstarted(self, claim: Claim) -> None:
+        """A cancelled claim that no child was given."""
+        self._outgoing.endings.append(Ending(claim, Cancelled()))
+
+    def release_unstarted(self, claims: Iterable[Claim], reason: str) -> None:
+        """Hands claims back that no child has begun."""
+        self._outgoing.releases += [Release(claim, reason, started=False) for claim in claims]
+
+    def abandon(self, claim: Claim) -> None:
+        """The claim is somebody else's now: its body is stopped, and nothing is said of its end."""
+        key = key_of(claim)
+        if key in self._claims:
+            self._abandoned.add(key)
+            self._stop(key, "lease")
+
+    def stop_at_most_once(self, reason: str) -> None:
+        """Bodies that must not run twice end before the lease does."""
+        for key in [key for key, claim in self._claims.items() if claim.at_most_once]:
+            self._stop(key, reason)
+
+    def stop_all(self, reason: str) -> None:
+        """TERM to every body, KILL after the grace."""
+        for key in list(self._claims):
+            self._stop(key, reason)
+
+    def warn(self, reason: str) -> None:
+        """Bodies can read the reason; nothing is stopped yet."""
+        self._pool.warn(reason)
+
+    def _stop(self, key: Key, reason: str) -> None:
+        if key not in self._stopping:
+            self._stopping.add(key)
+            self._pool.stop_body(key, reason, grace=self._settings.stop_grace)
+
+    # -- the pool's life
+
+    def start(self) -> None:
+        """Imports user code and forks the children. Raises HalfstepError."""
+        self._pool.start()
+
+    def stop(self) -> None:
+        """Ends all children; what still ran is released."""
+        for event in self._pool.stop(self._settings.stop_grace):
+            self._take(event, time.monotonic())
+        for claim in self._claims.values():
+            self._outgoing.releases.append(Release(claim, "drain", started=True))
+        self._claims.clear()
+
+    def reload(self) -> None:
+        """New bodies run the source as it is now; running ones end on the old."""
+        self._pool.reload()
+
+    def troubles(self) -> list[LoadFailed]:
+        """Reloads that failed since the last call."""
+        troubles, self._troubles = self._troubles, []
+        return troubles
+
+    # -- what children say
+
+    def poll(self, seconds: float) -> None:
+        """Waits for children or the desk, and takes what came."""
+        select.select([self._pool.fileno(), self._wake_fd], [], [], seconds)
+        now = time.monotonic()
+        for event in self._pool.poll(0):
+            self._take(event, now)
+
+    def _take(self, event: Event, now: float) -> None:
+        match event:
+            case Ended(key=key, outcome=outcome, seconds=seconds):
+                self._end(key, outcome, seconds)
+            case Line(key=key, at=at, stream=stream, text=text):
+                self._write(key, (at, stream, text), now)
+            case Progress(key=key, text=text):
+                self._note_progress(key, text)
+            case Unstarted(key=key):
+                self._come_back(key)
+            case LoadFailed():
+                self._troubles.append(event)
+
+    def _end(self, key: Any, outcome: Outcome, seconds: float) -> None:
+        self.moved = True
+        claim = self._claims.pop(key, None)
+        self._stopping.discard(key)
+        if claim is None:
+            return
+        self._pace.note(seconds)
+        self._outgoing.chunks += self._logs.end(claim, at=time.time())
+        self._outgoing.progress.pop(claim.id, None)
+        if key in self._abandoned:
+            self._abandoned.discard(key)
+            return
+        match settle(claim, outcome):
+            case Retry() as retry:
+                self._outgoing.retries.append((claim, retry))
+            case Lost(reason=reason):
+                self._outgoing.releases.append(Release(claim, reason, started=True))
+            case Succeeded() | Failed() | Cancelled() as ended:
+                self._outgoing.endings.append(Ending(claim, ended, seconds))
+
+    def _write(self, key: Any, line: tuple[float, str, str], now: float) -> None:
+        claim = self._claims.get(key)
+        if claim is not None:
+            self._logs.add(claim, line, now=now)
+
+    def _note_progress(self, key: Any, text: str) -> None:
+        claim = self._claims.get(key)
+        if claim is not None:
+            self._outgoing.progress[claim.id] = (claim, text)
+
+    def _come_back(self, key: Any) -> None:
+        claim = self._claims.pop(key, None)
+        stopped = key in self._stopping
+        self._stopping.discard(key)
+        if claim is None or key in self._abandoned:
+            self._abandoned.discard(key)
+        elif stopped:
+            self._outgoing.releases.append(Release(claim, "stopped", started=False))
+        else:
+            self._returned.append(claim)
+
+    def take_outgoing(self, now: float, *, everything: bool = False) -> Outgoing:
+        """What is to be written now; progress only now and then, as the last one counts."""
+        self._outgoing.chunks += self._logs.take(now=float("inf") if everything else now)
+        taken, self._outgoing = self._outgoing, Outgoing()
+        if taken.progress and now < self._progress_at and not everything:
+            self._outgoing.progress, taken.progress = taken.progress, {}
+        elif taken.progress:
+            self._progress_at = now + PROGRESS_SECONDS
+        return taken
+
+
+def pool_settings(settings: WorkerSettings) -> PoolSettings:
+    """What the children are told. Connections go by the loader's settings, never by the environment."""
+    loader_settings = {
+        "source": str(settings.source) if settings.source else None,
+        "imports": list(settings.imports),
+        "allow": list(settings.allow),
+        "connections": dict(settings.connections),
+        "http_allow": list(settings.http_allow),
+    }
+    memory = settings.memory_bytes or slot_limit(settings.slots)
+    return PoolSettings(
+        loader_settings=loader_settings, slots=settings.slots, environment=allowed_environment(os.environ), memory_bytes=memory
+    )

@@ -1,0 +1,136 @@
+"""The desk between the worker's loop and its exchange: what goes out to SQL, and what came in. Two threads, one lock."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from halfstep.claims import Claim, Ending
+from halfstep.outcomes import Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A claim to hand back; `started`: its body had begun."""
+
+    claim: Claim
+    reason: str
+    started: bool
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What the loop wants written."""
+
+    endings: list[Ending] = field(default_factory=list)
+    retries: list[tuple[Claim, Retry]] = field(default_factory=list)
+    releases: list[Release] = field(default_factory=list)
+    chunks: list[dict[str, Any]] = field(default_factory=list)
+    progress: dict[int, tuple[Claim, str]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.endings or self.retries or self.releases or self.chunks or self.progress)
+
+    def claims(self) -> list[Claim]:
+        """Those whose attempt is over."""
+        return [e.claim for e in self.endings] + [claim for claim, _ in self.retries] + [r.claim for r in self.releases]
+
+    def merge(self, other: Outgoing) -> None:
+        """Takes over what stands in `other`."""
+        self.endings += other.endings
+        self.retries += other.retries
+        self.releases += other.releases
+        self.chunks += other.chunks
+        self.progress |= other.progress
+
+
+@dataclass(slots=True)
+class Incoming:
+    """What the exchange has for the loop. `lost`: claims that this worker does not hold any more."""
+
+    claims: list[Claim] = field(default_factory=list)
+    lost: list[Claim] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+    drain: bool = False
+
+
+class Desk:
+    """`wake_fd` becomes readable when something came in for the loop."""
+
+    def __init__(self) -> None:
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._changed = threading.Condition()
+        self._outgoing = Outgoing()
+        self._incoming = Incoming()
+        self._target = 0
+        self._hints: set[str] = set()
+
+    # -- the loop's side
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Hands over what is to be written."""
+        if outgoing:
+            with self._changed:
+                self._outgoing.merge(outgoing)
+                self._changed.notify()
+
+    def aim(self, target: int) -> None:
+        """How many claims the worker wants to hold; 0: claim nothing."""
+        with self._changed:
+            if target != self._target:
+                self._target = target
+                self._changed.notify()
+
+    def collect(self) -> Incoming:
+        """What came in since the last call."""
+        try:
+            os.eventfd_read(self.wake_fd)
+        except BlockingIOError:
+            return Incoming()
+        with self._changed:
+            incoming, self._incoming = self._incoming, Incoming()
+            return incoming
+
+    # -- the exchange's side
+
+    @property
+    def target(self) -> int:
+        """The last aim."""
+        return self._target
+
+    def take(self) -> Outgoing:
+        """What is to be written, now the exchange's to keep until it is."""
+        with self._changed:
+            outgoing, self._outgoing = self._outgoing, Outgoing()
+            return outgoing
+
+    def deliver(self, incoming: Incoming) -> None:
+        """Hands claims and requests to the loop."""
+        with self._changed:
+            mine = self._incoming
+            mine.claims += incoming.claims
+            mine.lost += incoming.lost
+            mine.cancelled += incoming.cancelled
+            mine.drain = mine.drain or incoming.drain
+        os.eventfd_write(self.wake_fd, 1)
+
+    def wait(self, seconds: float, *, target: int) -> set[str]:
+        """Until something is to be written, a hint comes, or the aim is no more `target`; returns the hints."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._outgoing or self._hints or self._target != target, timeout=max(0.0, seconds))
+            hints, self._hints = self._hints, set()
+            return hints
+
+    # -- anybody's
+
+    def hint(self, word: str) -> None:
+        """Something happened that the exchange should look at: "ready", "cancel", "stop"."""
+        with self._changed:
+            self._hints.add(word)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """After both threads have ended."""
+        os.close(self.wake_fd)

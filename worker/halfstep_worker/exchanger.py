@@ -1,0 +1,306 @@
+"""The exchange: the one thread of a worker that writes claims and their ends. It owns what the worker holds according to SQL.
+
+Everything it was given stays with it until the server has acknowledged it. After any failure the truth is asked for: the
+sequence moves on (so that a statement still under way can do no harm), what was recorded is dropped, and what SQL holds
+under this worker's name is compared with what the worker knows.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from uuid import uuid4
+
+from halfstep import __version__
+from halfstep.caretaker import Caretaker
+from halfstep.claims import Claim, Ending, Exchanged, Turn, Wish
+from halfstep.database import ConnectionSettings, Database, RefusedValue
+from halfstep.errors import HalfstepError
+from halfstep.events import emit
+from halfstep.outcomes import Failed
+from halfstep.queue import Queue, WorkerCard
+from halfstep_worker.desk import Desk, Incoming, Outgoing
+from halfstep_worker.fairness import QueueOrder
+from halfstep_worker.heartbeat import Pulse, lease_left
+from halfstep_worker.polling import Patience, Polling
+from halfstep_worker.settings import WorkerSettings
+
+MOST = 1_000
+"""Claims and ends in one exchange."""
+ASK_SECONDS = 1.0
+"""How often a worker looks for cancel requests and new queues when no hint comes."""
+
+
+class Exchanger(threading.Thread):
+    """`tick` is one round; the thread repeats it until `stop` and until everything it was given is written."""
+
+    def __init__(self, settings: WorkerSettings, desk: Desk, pulse: Pulse) -> None:
+        super().__init__(name="exchange", daemon=True)
+        self._settings = settings
+        self._desk = desk
+        self._pulse = pulse
+        self._database = Database(settings.database_url, ConnectionSettings("halfstep exchange"))
+        self._queue = Queue(self._database)
+        self._caretaker = Caretaker(self._queue, clock=time.monotonic)
+        self._order = QueueOrder()
+        self._polling = Polling(settings.poll_seconds)
+        self._patience = Patience()
+        self._worker = ""
+        self._sequence = 0
+        self._held: dict[int, Claim] = {}
+        self._outgoing = Outgoing()
+        self._uncertain = False
+        self._ask_at = 0.0
+        self._delay = 0.0
+        self._stopped = threading.Event()
+
+    # -- the thread
+
+    def register(self) -> None:
+        """A new identity with a lease. Raises HalfstepError."""
+        settings, worker = self._settings, str(uuid4())
+        started = time.monotonic()
+        self._queue.register(_card(settings, worker))
+        self._worker, self._sequence = worker, 0
+        self._pulse.worker_id, self._pulse.renewed_at = worker, started
+
+    def run(self) -> None:
+        """Rounds until stopped and empty."""
+        while not (self._stopped.is_set() and not self._outgoing and not self._uncertain):
+            self._round()
+        self._leave()
+        self._database.close()
+
+    def stop(self, *, timeout: float) -> bool:
+        """Writes what it has and deregisters; whether that was done within `timeout` seconds."""
+        self._stopped.set()
+        self._desk.hint("stop")
+        if self.is_alive():
+            self.join(timeout)
+        return not self.is_alive()
+
+    def _round(self) -> None:
+        try:
+            self.tick()
+            self._succeeded()
+        except HalfstepError as error:
+            self._failed(error)
+        else:
+            self._rest()
+
+    def _succeeded(self) -> None:
+        if self._delay:
+            self._delay = 0.0
+            emit("database.back")
+
+    def _failed(self, error: HalfstepError) -> None:
+        self._uncertain = True
+        if not self._delay:
+            emit("database.away", error=error, delay=0.1)
+        self._delay = min(1.0, self._delay * 2 or 0.1)
+        self._desk.wait(0, target=self._desk.target)  # takes the hints away; they are no help now
+        self._stopped.wait(self._delay * random.uniform(0.5, 1.0))
+
+    def _rest(self) -> None:
+        if self._stopped.is_set():
+            self._outgoing.merge(self._desk.take())
+            return
+        target = self._desk.target
+        if self._outgoing or (self._polling.hungry and self._wants(time.monotonic()).want):
+            return
+        now = time.monotonic()
+        wanting = self._wants(now).want > 0
+        due = min(self._ask_at, self._caretaker.next_due(), self._polling.next_at if wanting else now + ASK_SECONDS)
+        hints = self._desk.wait(due - now, target=target)
+        if "ready" in hints:
+            self._polling.hint()
+        if "cancel" in hints or "ready" in hints:
+            self._ask_at = 0.0
+
+    def _leave(self) -> None:
+        """What came in too late for the loop to start goes back first."""
+        try:
+            self._queue.release(list(self._held.values()), reason="drain", started=False)
+            self._queue.deregister(self._worker)
+        except HalfstepError as error:
+            emit("database.away", error=error, delay=0.0)
+
+    # -- one round
+
+    def tick(self) -> None:
+        """Writes what there is to write, claims what is wanted, and gives the queue its care. Raises HalfstepError."""
+        self._outgoing.merge(self._desk.take())
+        if self._uncertain or self._pulse.marked_dead == self._worker:
+            self._recover()
+        self._write_logs()
+        self._hand_back()
+        self._exchange(time.monotonic())
+        self._ask(time.monotonic())
+        self._caretaker.tick(idle=not self._held)
+
+    def _write_logs(self) -> None:
+        out = self._outgoing
+        if out.chunks:
+            self._write_chunks()
+            out.chunks.clear()
+        if out.progress:
+            self._queue.report_progress(list(out.progress.values()))
+            out.progress.clear()
+
+    def _write_chunks(self) -> None:
+        try:
+            self._queue.write_log(self._outgoing.chunks)
+        except RefusedValue as error:
+            emit("log.refused", error=error)
+
+    def _hand_back(self) -> None:
+        out = self._outgoing
+        if out.retries:
+            refused = self._queue.retry(out.retries)
+            self._forget([claim for claim, _ in out.retries], refused)
+            out.retries.clear()
+        while out.releases:
+            first = out.releases[0]
+            alike = [r.claim for r in out.releases if (r.reason, r.started) == (first.reason, first.started)]
+            self._forget(alike, self._queue.release(alike, reason=first.reason, started=first.started))
+            out.releases = [r for r in out.releases if (r.reason, r.started) != (first.reason, first.started)]
+
+    def _exchange(self, now: float) -> None:
+        endings = self._outgoing.endings[:MOST]
+        wish = self._wants(now)
+        if not endings and (not wish.want or not self._polling.due(now)):
+            return
+        try:
+            done = self._queue.exchange(self._turn(), wish, endings)
+        except RefusedValue as error:
+            self._single_out(endings, error)
+            return
+        self._note(done, wish, endings, now)
+
+    def _note(self, done: Exchanged, wish: Wish, endings: list[Ending], now: float) -> None:
+        if not done.mine:
+            self._uncertain = True
+            return
+        self._sequence += 1
+        self._forget([ending.claim for ending in endings], done.refused)
+        del self._outgoing.endings[: len(endings)]
+        self._patience.note(suspects=done.suspects, now=now)
+        if wish.want:
+            self._polling.note(got=len(done.claims), wanted=wish.want, now=now)
+            self._order.note([claim.queue for claim in done.claims], short=len(done.claims) < wish.want)
+        self._accept(done.claims)
+
+    def _single_out(self, endings: list[Ending], error: RefusedValue) -> None:
+        """A value in this batch can't be stored: the halves go apart until the culprit is alone, and only it fails."""
+        if not endings:
+            raise error
+        if len(endings) == 1:
+            culprit = endings[0]
+            emit("task.unstorable", task=culprit.claim.id, error=error)
+            failed = Failed(f"The result could not be stored: {error}", "result", final=True)
+            self._outgoing.endings[0] = Ending(culprit.claim, failed, culprit.seconds)
+            return
+        half = endings[: len(endings) // 2]
+        try:
+            done = self._queue.exchange(self._turn(), Wish(0, str(uuid4())), half)
+        except RefusedValue as inner:
+            self._single_out(half, inner)
+            return
+        self._note(done, Wish(0, ""), half, time.monotonic())
+
+    def _wants(self, now: float) -> Wish:
+        """How many claims, and of which kind. A worker that can't renew its lease claims nothing."""
+        leaving = len(self._outgoing.endings)
+        held = len(self._held) - leaving
+        free = min(self._desk.target, MOST) - held
+        token = str(uuid4())
+        if free <= 0 or self._stopped.is_set() or lease_left(self._pulse, self._settings, now=now) < self._settings.lease_seconds / 4:
+            return Wish(0, token)
+        if held and any(claim.alone for claim in self._held.values()):
+            return Wish(0, token)
+        if self._patience.suspects and held == 0:
+            return Wish(1, token, alone=True, waiting=self._polling.idle)
+        if self._patience.runs_dry(now):
+            return Wish(0, token)
+        return Wish(free, token, waiting=self._polling.idle)
+
+    def _turn(self) -> Turn:
+        settings = self._settings
+        return Turn(self._worker, self._sequence, self._order.names(), settings.placement, settings.cluster)
+
+    def _accept(self, claims: list[Claim]) -> None:
+        if claims:
+            self._held |= {claim.id: claim for claim in claims}
+            self._desk.deliver(Incoming(claims=claims))
+
+    def _forget(self, claims: list[Claim], refused: list[int]) -> None:
+        for claim in claims:
+            self._held.pop(claim.id, None)
+        if refused:
+            self._pulse.fenced += len(refused)
+            emit("task.fenced", count=len(refused))
+
+    def _ask(self, now: float) -> None:
+        if now < self._ask_at:
+            return
+        self._ask_at = now + ASK_SECONDS
+        weights = self._queue.queue_weights()
+        served = self._settings.queues
+        self._order.update(weights if served is None else {name: weights.get(name, 1) for name in served})
+        cancelled = self._queue.cancel_requests(self._worker) if self._held else []
+        if cancelled or self._pulse.drain_requested:
+            self._desk.deliver(Incoming(cancelled=cancelled, drain=self._pulse.drain_requested))
+
+    # -- after a failure
+
+    def _recover(self) -> None:
+        sequence = self._queue.resync(self._worker)
+        self._drop_recorded()
+        if sequence is None:
+            self._begin_afresh()
+        else:
+            self._sequence = sequence
+            self._compare()
+        self._uncertain = False
+
+    def _drop_recorded(self) -> None:
+        claims = self._outgoing.claims()
+        if not claims:
+            return
+        recorded = self._queue.recorded(claims)
+        out = self._outgoing
+        out.endings = [e for e in out.endings if e.claim.id not in recorded]
+        out.retries = [(claim, retry) for claim, retry in out.retries if claim.id not in recorded]
+        out.releases = [r for r in out.releases if r.claim.id not in recorded]
+        self._forget([claim for claim in claims if claim.id in recorded], [])
+
+    def _begin_afresh(self) -> None:
+        """Others took this worker for dead: what it holds is theirs. Results that are ready are still offered, and the fence decides."""
+        leaving = {claim.id for claim in self._outgoing.claims()}
+        lost = [claim for claim in self._held.values() if claim.id not in leaving]
+        emit("worker.marked_dead", lost=len(lost))
+        self._held = {id: claim for id, claim in self._held.items() if id in leaving}
+        self._desk.deliver(Incoming(lost=lost))
+        self.register()
+
+    def _compare(self) -> None:
+        """What SQL holds under our name and we don't know of was claimed by a lost reply; what only we know of is lost."""
+        in_sql = {claim.id: claim for claim in self._queue.holdings(self._worker)}
+        leaving = {claim.id for claim in self._outgoing.claims()}
+        tokens = {claim.id: claim.token for claim in in_sql.values()}
+        lost = [claim for claim in self._held.values() if claim.id not in leaving and tokens.get(claim.id) != claim.token]
+        for claim in lost:
+            del self._held[claim.id]
+        if lost:
+            self._desk.deliver(Incoming(lost=lost))
+        self._accept([claim for claim in in_sql.values() if claim.id not in self._held])
+
+
+def _card(settings: WorkerSettings, worker: str) -> WorkerCard:
+    return WorkerCard(
+        id=worker, name=settings.name, host=socket.gethostname(), pid=os.getpid(), version=__version__, slots=settings.slots,
+        queues=settings.queues, placement=settings.placement, lease_seconds=settings.lease_seconds,
+    )  # fmt: skip

@@ -1,0 +1,78 @@
+"""The heartbeat: renews the lease on a connection of its own, and vouches for the loop and the exchange only while both turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from halfstep.database import ConnectionSettings, Database
+from halfstep.errors import HalfstepError
+from halfstep.events import emit
+from halfstep.queue import Queue
+from halfstep_worker.settings import WorkerSettings
+
+
+@dataclass(slots=True)
+class Pulse:
+    """What the threads of a worker tell the heartbeat and read from it. Each field has one writer; times are monotonic."""
+
+    worker_id: str = ""  # written by the exchange, when it registers
+    turned_at: float = 0.0  # written by the loop, every turn
+    busy: int = 0  # written by the loop
+    fenced: int = 0  # written by the exchange
+    renewed_at: float = 0.0  # written by the heartbeat, and by the exchange when it registers: when the renewal was sent
+    marked_dead: str = ""  # written by the heartbeat: the registration that others took for dead
+    drain_requested: bool = False  # written by the heartbeat
+
+
+class Heartbeat(threading.Thread):
+    """Runs until `stop`. Times of the pulse are `time.monotonic`."""
+
+    def __init__(self, settings: WorkerSettings, pulse: Pulse) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        patience = max(1.0, min(settings.renew_seconds, settings.lease_seconds / 3))
+        timeouts = ConnectionSettings("halfstep heartbeat", connect_timeout=max(2, int(patience)), statement_timeout=patience,
+                                      lock_timeout=patience)  # fmt: skip
+        self._database = Database(settings.database_url, timeouts)
+        self._queue = Queue(self._database)
+        self._settings = settings
+        self._pulse = pulse
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Beats every `renew_seconds`; at a failure sooner, so that a short outage costs no lease."""
+        pause = self._settings.renew_seconds
+        while not self._stopped.wait(pause):
+            pause = self._settings.renew_seconds if self.beat(time.monotonic()) else min(0.5, self._settings.renew_seconds)
+        self._database.close()
+
+    def beat(self, now: float) -> bool:
+        """One renewal, if the loop deserves it; whether it was recorded."""
+        pulse = self._pulse
+        if now - pulse.turned_at > self._settings.lease_seconds:
+            emit("loop.stuck", seconds=now - pulse.turned_at)
+            return False
+        worker = pulse.worker_id
+        try:
+            drain = self._queue.renew(worker, busy=pulse.busy, fenced=pulse.fenced)
+        except HalfstepError:
+            return False  # the exchange tells the log that the database is away
+        if drain is None:
+            pulse.marked_dead = worker
+            return False
+        pulse.renewed_at = now
+        pulse.drain_requested = drain
+        return True
+
+    def stop(self) -> None:
+        """Stops beating; returns when the thread has ended. Twice is fine."""
+        self._stopped.set()
+        if self.is_alive():
+            self._database.interrupt()
+            self.join(timeout=10)
+
+
+def lease_left(pulse: Pulse, settings: WorkerSettings, *, now: float) -> float:
+    """Seconds until others may take this worker for dead."""
+    return pulse.renewed_at + settings.lease_seconds - now

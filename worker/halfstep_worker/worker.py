@@ -1,0 +1,188 @@
+"""The worker: one loop that gives claims to children and their ends to the exchange. Start it with `Worker(settings).run()`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+
+from halfstep.claims import Claim
+from halfstep.database import ConnectionSettings, Database
+from halfstep.events import emit
+from halfstep.migrate import check_schema
+from halfstep_worker.bodies import Bodies
+from halfstep_worker.children import LoadFailed, shield
+from halfstep_worker.desk import Desk
+from halfstep_worker.exchanger import Exchanger
+from halfstep_worker.heartbeat import Heartbeat, Pulse, lease_left
+from halfstep_worker.listener import HintListener
+from halfstep_worker.settings import WorkerSettings
+from halfstep_worker.source import SourceWatch
+
+TURN_SECONDS = 0.5
+"""The loop turns at least this often: it is what the heartbeat vouches for."""
+HELD_SECONDS = 1.0
+"""What a worker holds and could not start for this long goes back to the queue."""
+
+
+class Worker:
+    """`run` blocks until the worker has drained. `drain` and `stop` only set flags: signal handlers may call them."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self._desk = Desk()
+        self._pulse = Pulse()
+        self._bodies = Bodies(settings, wake_fd=self._desk.wake_fd)
+        self._exchanger = Exchanger(settings, self._desk, self._pulse)
+        self._heartbeat = Heartbeat(settings, self._pulse)
+        self._listener = HintListener(settings.listen_url or settings.database_url, self._desk) if settings.notify else None
+        self._source = SourceWatch(settings.source)
+        self._waiting: deque[Claim] = deque()
+        self._waiting_since: float | None = None
+        self._drain_wanted = False
+        self._stop_wanted = False
+        self._draining_since: float | None = None
+
+    def drain(self) -> None:
+        """Claim no more, hand back what has not started, let bodies end within the grace, then stop them and leave."""
+        self._drain_wanted = True
+
+    def stop(self) -> None:
+        """Like `drain`, without the grace."""
+        self._drain_wanted = self._stop_wanted = True
+
+    def run(self) -> int:
+        """Works until drained; 0 if everything was written, 1 if something has to be rescued. Raises HalfstepError at the start."""
+        self._start()
+        try:
+            while not self._is_done():
+                self._turn(time.monotonic())
+        finally:
+            written = self._close()
+        return 0 if written else 1
+
+    # -- start and end
+
+    def _start(self) -> None:
+        shield()
+        _check_database(self.settings)
+        self._bodies.start()
+        self._exchanger.register()
+        self._pulse.turned_at = time.monotonic()
+        self._heartbeat.start()
+        self._exchanger.start()
+        if self._listener:
+            self._listener.start()
+        served = ", ".join(self.settings.queues) if self.settings.queues is not None else "all queues"
+        emit("worker.started", name=self.settings.name, queues=served, slots=self.settings.slots)
+
+    def _is_done(self) -> bool:
+        return self._draining_since is not None and not self._waiting and not self._bodies.running
+
+    def _close(self) -> bool:
+        self._bodies.stop()
+        self._desk.send(self._bodies.take_outgoing(time.monotonic(), everything=True))
+        written = self._exchanger.stop(timeout=self.settings.stop_grace + 10)
+        if self._listener:
+            self._listener.stop()
+        self._heartbeat.stop()
+        emit("worker.stopped", name=self.settings.name)
+        return written
+
+    # -- one turn
+
+    def _turn(self, now: float) -> None:
+        self._pulse.turned_at = now
+        self._pulse.busy = self._bodies.busy
+        self._collect()
+        self._lay_on(now)
+        self._desk.aim(0 if self._drain_wanted else self._bodies.capacity)
+        self._bodies.poll(self._pause(now))
+        self._mind(time.monotonic())
+        self._desk.send(self._bodies.take_outgoing(time.monotonic()))
+
+    def _pause(self, now: float) -> float:
+        if self._drain_wanted and self._draining_since is None:
+            return 0.0
+        deadlines = [now + TURN_SECONDS, *self._bodies.deadlines()]
+        return max(0.0, min(deadlines) - now)
+
+    def _collect(self) -> None:
+        incoming = self._desk.collect()
+        self._waiting.extend(incoming.claims)
+        for claim in incoming.lost:
+            self._bodies.abandon(claim)
+        lost = {(claim.id, claim.token) for claim in incoming.lost}
+        if lost:
+            self._waiting = deque(claim for claim in self._waiting if (claim.id, claim.token) not in lost)
+        for id in incoming.cancelled:
+            self._cancel(id)
+        self._drain_wanted = self._drain_wanted or incoming.drain
+
+    def _cancel(self, id: int) -> None:
+        waiting = next((claim for claim in self._waiting if claim.id == id), None)
+        if waiting is None:
+            self._bodies.cancel(id)
+            return
+        self._waiting.remove(waiting)
+        self._bodies.cancel_unstarted(waiting)
+
+    def _lay_on(self, now: float) -> None:
+        """Gives waiting claims to children, unless the worker leaves."""
+        if self._drain_wanted:
+            return
+        self._bodies.lay_on(self._waiting, now)
+        if not self._waiting:
+            self._waiting_since = None
+        elif self._waiting_since is None or self._bodies.moved:
+            self._waiting_since = now
+        elif now - self._waiting_since > HELD_SECONDS:
+            self._hand_back("slots stayed busy")
+
+    def _hand_back(self, reason: str) -> None:
+        self._waiting.extendleft(reversed(self._bodies.recall()))
+        self._bodies.release_unstarted(self._waiting, reason)
+        self._waiting.clear()
+        self._waiting_since = None
+
+    def _mind(self, now: float) -> None:
+        """Deadlines: of bodies, of the lease, of the drain; and the source folder."""
+        self._waiting.extendleft(reversed(self._bodies.returned()))
+        self._bodies.enforce_timeouts(now)
+        if lease_left(self._pulse, self.settings, now=now) < self.settings.lease_seconds / 4:
+            self._bodies.stop_at_most_once("lease")
+        if self.settings.parent is not None and os.getppid() != self.settings.parent and not self._drain_wanted:
+            emit("worker.parent_gone")
+            self.drain()
+        if self._drain_wanted:
+            self._drain(now)
+        elif self._source.changed(now):
+            self._reload()
+
+    def _reload(self) -> None:
+        emit("source.changed")
+        self._bodies.reload()
+        for event in self._bodies.troubles():
+            self._complain(event)
+
+    @staticmethod
+    def _complain(event: LoadFailed) -> None:
+        emit("source.broken", error=event.error)
+
+    def _drain(self, now: float) -> None:
+        if self._draining_since is None:
+            self._draining_since = now
+            self._desk.aim(0)
+            emit("worker.draining", running=self._bodies.running)
+            self._bodies.warn("drain")
+        self._hand_back("drain")
+        if self._bodies.running and (self._stop_wanted or now - self._draining_since > self.settings.grace):
+            self._bodies.stop_all("drain")
+
+
+def _check_database(settings: WorkerSettings) -> None:
+    database = Database(settings.database_url, ConnectionSettings("halfstep worker"))
+    try:
+        check_schema(database)
+    finally:
+        database.close()
