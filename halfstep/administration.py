@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from halfstep.database import Database
 from halfstep.errors import DatabaseUnavailable, InvalidSettings, NotFound
 
 AHEAD_DAYS = 7
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 STALE_ROWS = 5_000
 
 
@@ -27,8 +29,17 @@ class Administration:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def set_queue(self, name: str, *, weight: int | None = None, operators: Sequence[str] | None = None, any_operator: bool = False) -> None:
-        """Makes or changes a queue: its weight among others, and which operators it takes (`any_operator`: all again)."""
+    def set_queue(
+        self, name: str, *, weight: int | None = None, operators: Sequence[str] | None = None, any_operator: bool = False
+    ) -> None:
+        """Makes or changes a queue: its weight among others, and which operators it takes (`any_operator`: all again).
+
+        Raises InvalidSettings for a bad name or weight.
+        """
+        if not _QUEUE_NAME.fullmatch(name):
+            raise InvalidSettings(f"A queue name has 1 to 63 letters, digits, dots, dashes or underscores, not {name!r}.")
+        if weight is not None and not 1 <= weight <= 1000:
+            raise InvalidSettings(f"A queue's weight is 1 to 1000, not {weight}.")
         chosen = None if operators is None else list(operators)
         self.database.run("set_queue", queue=name, weight=weight, operators=chosen, any_operator=any_operator)
 
@@ -38,8 +49,7 @@ class Administration:
 
     def grant_producer(self, role: str, queues: Sequence[str]) -> None:
         """The role may enqueue to these queues, and do nothing else. Raises NotFound if there is no such role."""
-        if not self.database.run("role_exists", role=role):
-            raise NotFound(f"There is no database role {role}; make it first: CREATE ROLE {quoted(role)} LOGIN PASSWORD …")
+        self._check_role(role)
         with self.database.transaction():
             self.database.script(
                 f"GRANT USAGE ON SCHEMA halfstep TO {quoted(role)};"
@@ -50,10 +60,14 @@ class Administration:
                 self.database.run("grant_producer", role=role, queue=queue)
 
     def revoke_producer(self, role: str) -> None:
-        """The role may not enqueue any more."""
+        """The role may not enqueue any more. Raises NotFound if there is no such role."""
+        self._check_role(role)
         with self.database.transaction():
             self.database.run("revoke_producer", role=role)
-            self.database.script(f"REVOKE ALL ON FUNCTION halfstep.enqueue, halfstep.enqueue_many FROM {quoted(role)}")
+            self.database.script(
+                f"REVOKE ALL ON FUNCTION halfstep.enqueue, halfstep.enqueue_many FROM {quoted(role)};"
+                f"REVOKE USAGE ON SCHEMA halfstep FROM {quoted(role)}"
+            )
 
     def history_days(self, days: int | None = None) -> int:
         """How many days of history are kept; sets it when given."""
@@ -69,7 +83,7 @@ class Administration:
         done = Pruned()
         self.database.execute(f"SET lock_timeout = {int(lock_seconds * 1000)}")
         try:
-            self._add_partitions()
+            self._add_partitions(done)
             for row in self.database.run("old_partitions"):
                 self._drop(row["name"], row["parent"], done)
             done.rows = self._delete_strays()
@@ -77,9 +91,16 @@ class Administration:
             self.database.close()  # the lock_timeout goes with the connection
         return done
 
-    def _add_partitions(self) -> None:
+    def _check_role(self, role: str) -> None:
+        if not self.database.run("role_exists", role=role):
+            raise NotFound(f"There is no database role {role}; make it first: CREATE ROLE {quoted(role)} LOGIN PASSWORD …")
+
+    def _add_partitions(self, done: Pruned) -> None:
         for row in self.database.run("missing_partitions", ahead=AHEAD_DAYS):
-            self.database.run("add_partition", parent=row["parent"], column_name=row["column_name"], day=row["day"])
+            try:
+                self.database.run("add_partition", parent=row["parent"], column_name=row["column_name"], day=row["day"])
+            except DatabaseUnavailable:  # somebody reads the default partition
+                done.busy.append(f"{row['parent']}_{row['day']:%Y%m%d}")
 
     def _drop(self, name: str, parent: str, done: Pruned) -> None:
         try:

@@ -37,9 +37,7 @@ class Observer:
         """The (worker, counter) of leases to mark dead. leases: rows of `Queue.leases`; now: monotonic seconds."""
         living = [row for row in leases if not row["dead"]]
         self._seen = {row["worker"]: self._sighting(row, now) for row in living}
-        return [
-            (row["worker"], row["counter"]) for row in living if now - self._seen[row["worker"]].since >= row["seconds"]
-        ]
+        return [(row["worker"], row["counter"]) for row in living if now - self._seen[row["worker"]].since >= row["seconds"]]
 
     def _sighting(self, row: Row, now: float) -> _Sighting:
         before = self._seen.get(row["worker"])

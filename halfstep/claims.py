@@ -48,7 +48,9 @@ class Ending:
                 state, tail = "failed", f',"reason":{json.dumps(reason)},"error":{json.dumps(error)}'
             case Cancelled(error=error):
                 state, tail = "cancelled", f',"reason":"cancelled","error":{json.dumps(error)}'
-        return f'{{"id":{claim.id},"token":"{claim.token}","state":"{state}","seconds":{self.seconds:.6f},"result":{result}{tail}}}'
+        return (
+            f'{{"id":{claim.id},"token":"{claim.token}","state":"{state}","seconds":{self.seconds:.6f},"result":{result}{tail}}}'
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,9 @@ def settle(claim: Claim, outcome: Outcome, *, jitter: float | None = None) -> Ou
     left = claim.failures + 1 < claim.max_attempts and not claim.at_most_once
     match outcome:
         case Failed(error=error, reason=reason, final=False) if left:
-            return Retry(error, backoff(claim.failures + 1, base=claim.backoff_base, cap=claim.backoff_cap, jitter=spread), reason)
+            return Retry(
+                error, backoff(claim.failures + 1, base=claim.backoff_base, cap=claim.backoff_cap, jitter=spread), reason
+            )
         case Retry(error=error, reason=reason, counts=counts) if claim.at_most_once or (counts and not left):
             return Failed(error, reason, final=True)
         case Lost(reason=reason, error=error) if claim.at_most_once:

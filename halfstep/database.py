@@ -49,9 +49,13 @@ def parse_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
-        raise InvalidSettings("The database URL can't be read; it looks like postgresql://user:password@host:5432/name.") from None
+        raise InvalidSettings(
+            "The database URL can't be read; it looks like postgresql://user:password@host:5432/name."
+        ) from None
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
-        raise InvalidSettings(f"The database URL begins with {parsed.drivername}:, but halfstep needs PostgreSQL (postgresql://…).")
+        raise InvalidSettings(
+            f"The database URL begins with {parsed.drivername}:, but halfstep needs PostgreSQL (postgresql://…)."
+        )
     return parsed.set(drivername="postgresql+psycopg2")
 
 
@@ -134,7 +138,9 @@ class Database:
 
     def _make_engine(self, *, with_options: bool) -> sa.Engine:
         arguments = connect_arguments(self.settings, with_options=with_options)
-        return sa.create_engine(self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=arguments, use_native_hstore=False)
+        return sa.create_engine(
+            self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=arguments, use_native_hstore=False
+        )
 
     def _is_broken(self) -> bool:
         connection = self._connection
@@ -155,7 +161,9 @@ class Listener:
     def __init__(self, url: str, channel: str, settings: ConnectionSettings | None = None) -> None:
         address = parse_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         try:
-            self._connection = psycopg2.connect(address, **connect_arguments(settings or ConnectionSettings(), with_options=False))
+            self._connection = psycopg2.connect(
+                address, **connect_arguments(settings or ConnectionSettings(), with_options=False)
+            )
         except psycopg2.OperationalError as error:
             raise _unavailable(str(error)) from error
         self._connection.autocommit = True
@@ -181,7 +189,9 @@ class Listener:
 
 def connect_arguments(settings: ConnectionSettings, *, with_options: bool) -> dict[str, Any]:
     """libpq's arguments for our settings."""
-    timeouts = f"-c statement_timeout={int(settings.statement_timeout * 1000)} -c lock_timeout={int(settings.lock_timeout * 1000)}"
+    timeouts = (
+        f"-c statement_timeout={int(settings.statement_timeout * 1000)} -c lock_timeout={int(settings.lock_timeout * 1000)}"
+    )
     arguments = {
         "application_name": settings.application_name,
         "connect_timeout": settings.connect_timeout,

@@ -39,7 +39,9 @@ def schema_state(database: Database) -> SchemaState:
     server = int(database.execute("SELECT current_setting('server_version_num')::int / 10000 AS major")[0]["major"])
     if database.execute("SELECT to_regclass('halfstep.migration') AS books")[0]["books"] is None:
         return SchemaState(0, 0, server)
-    row = database.execute("SELECT coalesce(max(version), 0) AS version, coalesce(max(oldest_code), 0) AS oldest FROM halfstep.migration")[0]
+    row = database.execute(
+        "SELECT coalesce(max(version), 0) AS version, coalesce(max(oldest_code), 0) AS oldest FROM halfstep.migration"
+    )[0]
     return SchemaState(row["version"], row["oldest"], server)
 
 
@@ -72,12 +74,13 @@ def migrate(database: Database) -> list[str]:
     """Applies what is pending, in one transaction; returns the names. Another process's migration is waited for."""
     state = schema_state(database)
     check_server(state.server)
-    if NEWEST < state.oldest_code:
+    if state.oldest_code > NEWEST:
         check_schema(database)
     if state.version >= NEWEST:
         return []
     with database.transaction():
         database.execute("SET LOCAL lock_timeout = 0")
+        database.execute("SET LOCAL statement_timeout = 0")
         database.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
         return _apply(database)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypedDict, Unpack
 
-from halfstep.database import execute_on, owned_connection
+from halfstep.database import RefusedValue, execute_on, owned_connection
 from halfstep.errors import InvalidTask
 
 CHUNK = 5_000
 _ENQUEUE = "SELECT halfstep.enqueue_many(%(tasks)s::jsonb)"
+_PLACE = re.compile(r"(?:Task (\d+) of \d+: )?(.*)", re.DOTALL)  # in the chunk, as the SQL function tells it
 
 
 class Options(TypedDict, total=False):
@@ -52,7 +54,9 @@ class NewTask:
         """The record that `halfstep.enqueue_many` reads. Raises InvalidTask for what JSON or PostgreSQL can't hold."""
         unknown = set(self.options) - set(Options.__annotations__)
         if unknown:
-            raise InvalidTask(f"There is no task option {', '.join(sorted(unknown))}; known: {', '.join(Options.__annotations__)}.")
+            raise InvalidTask(
+                f"There is no task option {', '.join(sorted(unknown))}; known: {', '.join(Options.__annotations__)}."
+            )
         if not isinstance(self.args, Mapping):
             raise InvalidTask(f"The args must be a JSON object (a dict), not {type(self.args).__name__}.")
         options = {name: _plain(name, value) for name, value in self.options.items() if value is not None}
@@ -65,7 +69,7 @@ def enqueue(connection: Any, operator: str, args: Mapping[str, Any] | None = Non
     connection: a SQLAlchemy Connection or Session, a psycopg connection, or None for one of our own (HALFSTEP_DATABASE_URL).
     Raises InvalidTask, NotPermitted, DatabaseUnavailable. A held unique key gives the id of the task that holds it.
     """
-    return enqueue_many(connection, [NewTask(operator, args or {}, options)])[0]
+    return enqueue_many(connection, [NewTask(operator, {} if args is None else args, options)])[0]
 
 
 def enqueue_many(connection: Any, tasks: Iterable[NewTask]) -> list[int]:
@@ -80,16 +84,28 @@ def _enqueue_chunks(connection: Any, tasks: Iterable[NewTask]) -> list[int]:
     ids: list[int] = []
     remaining = iter(tasks)
     while chunk := list(islice(remaining, CHUNK)):
-        text = "[" + ",".join(_numbered(task, len(ids) + n) for n, task in enumerate(chunk)) + "]"
-        ids += execute_on(connection, _ENQUEUE, {"tasks": text})[0]
+        many = len(ids) + len(chunk) > 1
+        text = ",".join(_as_json(task, number=len(ids) + n if many else None) for n, task in enumerate(chunk, start=1))
+        ids += _enqueue_chunk(connection, f"[{text}]", before=len(ids))
     return ids
 
 
-def _numbered(task: NewTask, position: int) -> str:
+def _enqueue_chunk(connection: Any, text: str, *, before: int) -> list[int]:
+    try:
+        return list(execute_on(connection, _ENQUEUE, {"tasks": text})[0])
+    except InvalidTask as error:
+        number, message = _PLACE.match(str(error)).groups()  # type: ignore[union-attr]  # it matches everything
+        named = number or before
+        raise InvalidTask(f"Task {before + int(number or 1)}: {message}" if named else message) from error
+    except RefusedValue as error:
+        raise InvalidTask(f"The database can't store this: {error}.") from error
+
+
+def _as_json(task: NewTask, *, number: int | None) -> str:
     try:
         return task.as_json()
     except InvalidTask as error:
-        raise InvalidTask(f"Task {position + 1}: {error}" if position else str(error)) from None
+        raise InvalidTask(f"Task {number}: {error}" if number else str(error)) from None
 
 
 def _plain(name: str, value: Any) -> Any:

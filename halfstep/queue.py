@@ -77,7 +77,8 @@ class Queue:
     def retry(self, attempts: Sequence[tuple[Claim, Retry]]) -> list[int]:
         """Failed attempts whose tasks run again after their delay; returns the ids whose claim was lost."""
         records = [
-            {"id": c.id, "token": c.token, "delay": r.delay, "counts": r.counts, "reason": r.reason, "error": r.error} for c, r in attempts
+            {"id": c.id, "token": c.token, "delay": r.delay, "counts": r.counts, "reason": r.reason, "error": r.error}
+            for c, r in attempts
         ]
         return self._refused("retry", attempts=json.dumps(records))
 

@@ -9,7 +9,8 @@ WITH turn AS (
         AS e (id bigint, token uuid, state text, reason text, result jsonb, error text, seconds float8)
 ), gone AS (
     DELETE FROM halfstep.task t USING ended e
-    WHERE t.id = e.id AND t.state = 'running' AND t.claim_token = e.token
+    WHERE t.id = e.id AND t.claim_token = e.token  -- only a running task has a token; `state` would lure the planner to task_running
+      AND t.id = ANY (ARRAY(SELECT id FROM ended))
     RETURNING t.*, e.state AS final, e.reason, e.result, e.error, e.seconds
 ), kept AS (
     INSERT INTO halfstep.history ({task_columns}, state, finished_at, reason, result, error, seconds)
@@ -19,12 +20,13 @@ WITH turn AS (
     DELETE FROM halfstep.unique_key k USING gone g
     WHERE g.unique_key IS NOT NULL AND k.key = g.unique_key AND k.task_id = g.id AND k.expires_at IS NULL
 ), claimable AS (
-    SELECT c.id FROM turn, unnest(%(queues)s::text[]) WITH ORDINALITY AS q (name, place)
+    SELECT c.id FROM unnest(%(queues)s::text[]) WITH ORDINALITY AS q (name, place)
     CROSS JOIN LATERAL (
         SELECT t.id FROM halfstep.task t
         WHERE t.state = 'ready' AND t.alone = %(alone)s
           AND t.queue = q.name AND t.placement = %(placement)s AND t.cluster = %(cluster)s
           AND NOT EXISTS (SELECT FROM halfstep.queue p WHERE p.name = q.name AND p.paused_at IS NOT NULL)
+          AND (SELECT worker_id FROM turn) IS NOT NULL  -- asked first, whatever the plan: no row is locked out of turn
         ORDER BY t.priority DESC, t.id
         LIMIT %(want)s
         FOR UPDATE OF t SKIP LOCKED
@@ -40,7 +42,8 @@ WITH turn AS (
 SELECT NULL::bigint AS id, (SELECT count(*) FROM turn)::int AS turn,
        ARRAY(SELECT e.id FROM ended e WHERE e.id NOT IN (SELECT g.id FROM gone g)) AS refused,
        EXISTS (SELECT FROM halfstep.task t WHERE t.state = 'ready' AND t.alone AND t.queue = ANY (%(queues)s::text[])
-               AND t.placement = %(placement)s AND t.cluster = %(cluster)s) AS suspects,
+               AND t.placement = %(placement)s AND t.cluster = %(cluster)s
+               AND NOT EXISTS (SELECT FROM halfstep.queue p WHERE p.name = t.queue AND p.paused_at IS NOT NULL)) AS suspects,
        NULL AS queue, NULL AS operator, NULL AS args, NULL::int AS attempt, NULL::int AS failures, NULL::int AS max_attempts,
        NULL::float8 AS timeout, NULL::float8 AS backoff_base, NULL::float8 AS backoff_cap, NULL::boolean AS at_most_once, NULL::boolean AS alone
 UNION ALL

@@ -1,6 +1,11 @@
--- The queues and how much each holds, counted no further than `cap`.
+-- The queues and how much each holds, counted no further than `cap`; scheduled ones among the `cap` that are due next.
+WITH scheduled AS MATERIALIZED (
+    SELECT queue, count(*) AS number FROM (SELECT queue FROM halfstep.task WHERE state = 'scheduled' ORDER BY run_at LIMIT %(cap)s) s
+    GROUP BY queue
+)
 SELECT q.name, q.weight, q.paused_at IS NOT NULL AS paused, q.operators,
-    (SELECT count(*) FROM (SELECT FROM halfstep.task t WHERE t.state = 'ready' AND t.queue = q.name LIMIT %(cap)s) x)::int AS ready,
-    (SELECT count(*) FROM (SELECT FROM halfstep.task t WHERE t.state = 'scheduled' AND t.queue = q.name LIMIT %(cap)s) x)::int AS scheduled,
+    (SELECT count(*) FROM (SELECT FROM halfstep.task t WHERE t.state = 'ready' AND NOT t.alone AND t.queue = q.name LIMIT %(cap)s) x)::int
+    + (SELECT count(*) FROM (SELECT FROM halfstep.task t WHERE t.state = 'ready' AND t.alone AND t.queue = q.name LIMIT %(cap)s) x)::int AS ready,
+    coalesce((SELECT s.number FROM scheduled s WHERE s.queue = q.name), 0)::int AS scheduled,
     (SELECT count(*) FROM (SELECT FROM halfstep.task t WHERE t.state = 'running' AND t.queue = q.name LIMIT %(cap)s) x)::int AS running
 FROM halfstep.queue q ORDER BY q.name

@@ -3,7 +3,7 @@ WITH turn AS (
     SELECT pg_try_advisory_xact_lock(%(lock)s) AS mine
 ), due AS (
     SELECT id FROM halfstep.task
-    WHERE state = 'scheduled' AND run_at <= clock_timestamp() AND (SELECT mine FROM turn)
+    WHERE state = 'scheduled' AND run_at <= (SELECT clock_timestamp()) AND (SELECT mine FROM turn)
     ORDER BY run_at, id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
 ), promoted AS (
     UPDATE halfstep.task t SET state = 'ready' WHERE t.id = ANY (ARRAY(SELECT id FROM due)) RETURNING t.id

@@ -6,7 +6,7 @@ WITH given AS (
     SELECT t.*, g.started, g.reason,
            CASE WHEN t.cancel_requested_at IS NOT NULL THEN 'cancelled' WHEN g.started AND t.at_most_once THEN 'failed' END AS final
     FROM halfstep.task t JOIN given g ON g.id = t.id
-    WHERE t.state = 'running' AND t.claim_token = g.token
+    WHERE t.id = ANY (ARRAY(SELECT id FROM given)) AND t.claim_token = g.token
     ORDER BY t.id FOR UPDATE OF t
 ), back AS (
     UPDATE halfstep.task t

@@ -3,7 +3,7 @@ WITH failed AS (
     SELECT e.* FROM json_to_recordset(%(attempts)s::json) AS e (id bigint, token uuid, delay float8, counts boolean, reason text, error text)
 ), held AS (
     SELECT t.*, f.delay, f.counts, f.reason, f.error FROM halfstep.task t JOIN failed f ON f.id = t.id
-    WHERE t.state = 'running' AND t.claim_token = f.token
+    WHERE t.id = ANY (ARRAY(SELECT id FROM failed)) AND t.claim_token = f.token
     ORDER BY t.id FOR UPDATE OF t
 ), again AS (
     UPDATE halfstep.task t

@@ -4,7 +4,8 @@ WITH gone AS (
 ), keyed AS (
     INSERT INTO halfstep.unique_key AS held (key, task_id)
     SELECT unique_key, id FROM gone WHERE unique_key IS NOT NULL
-    ON CONFLICT (key) DO UPDATE SET task_id = excluded.task_id, expires_at = excluded.expires_at
+    ON CONFLICT (key) DO UPDATE SET task_id = excluded.task_id,
+        expires_at = CASE WHEN held.expires_at > clock_timestamp() THEN held.expires_at END  -- a period of its own runs on
         WHERE held.task_id = excluded.task_id OR held.expires_at <= clock_timestamp()
     RETURNING task_id
 ), back AS (

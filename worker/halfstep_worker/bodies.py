@@ -235,8 +235,9 @@ class Bodies:
         self._outgoing.progress.pop(claim.id, None)
         if key in self._abandoned:
             self._abandoned.discard(key)
-            return
-        match settle(claim, outcome):
+            if isinstance(outcome, Lost):
+                return
+        match settle(claim, outcome):  # a result that came all the same is offered, and the fence decides
             case Retry() as retry:
                 self._outgoing.retries.append((claim, retry))
             case Lost(reason=reason):

@@ -217,7 +217,11 @@ class Exchanger(threading.Thread):
         held = len(self._held) - leaving
         free = min(self._desk.target, MOST) - held
         token = str(uuid4())
-        if free <= 0 or self._stopped.is_set() or lease_left(self._pulse, self._settings, now=now) < self._settings.lease_seconds / 4:
+        if (
+            free <= 0
+            or self._stopped.is_set()
+            or lease_left(self._pulse, self._settings, now=now) < self._settings.lease_seconds / 4
+        ):
             return Wish(0, token)
         if held and any(claim.alone for claim in self._held.values()):
             return Wish(0, token)
@@ -238,7 +242,8 @@ class Exchanger(threading.Thread):
 
     def _forget(self, claims: list[Claim], refused: list[int]) -> None:
         for claim in claims:
-            self._held.pop(claim.id, None)
+            if self._held.get(claim.id) == claim:
+                del self._held[claim.id]
         if refused:
             self._pulse.fenced += len(refused)
             emit("task.fenced", count=len(refused))

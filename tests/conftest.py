@@ -1,0 +1,250 @@
+"""What every test may ask for: a real PostgreSQL, a fresh database a test, a worker as the queue sees it.
+
+All xdist workers share one embedded server, started by the first test that needs it. To use another server, whatever its version:
+
+    HALFSTEP_TEST_SERVER_URL=postgresql://postgres@127.0.0.1:5432/postgres make test
+
+(a superuser; the tests make roles and databases of their own there and drop them at the end).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from halfstep.administration import Administration
+from halfstep.claims import Claim, Ending, Exchanged, Turn, Wish
+from halfstep.database import Database, Row, parse_url
+from halfstep.migrate import migrate
+from halfstep.outcomes import Cancelled, Failed, Succeeded
+from halfstep.queue import Queue, WorkerCard
+from halfstep.reports import Reports
+from halfstep_cli.embedded import EmbeddedServer, discard
+from waiting import wait_until
+
+FOLDER = "HALFSTEP_TEST_FOLDER"
+"""Names the folder of this run's embedded server; set by the process that all xdist workers descend from."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The server of the environment that the tests run in is none of theirs."""
+    os.environ.pop("HALFSTEP_DATABASE_URL", None)
+    if not hasattr(config, "workerinput"):
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix="halfstep-tests-")
+        os.chmod(os.environ[FOLDER], 0o711)  # as root the server runs as another user
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Every xdist worker has left the server by now."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(os.environ.pop(FOLDER))
+        if (folder / "server").exists():
+            discard(folder / "server")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class TestServer:
+    """A PostgreSQL server as its superuser, and what the tests made there."""
+
+    __test__ = False
+
+    def __init__(self, admin_url: str) -> None:
+        self.admin_url = admin_url
+        self.owner = self.make_role("CREATEROLE")
+        self.template = f"template_{secrets.token_hex(6)}"
+        self._made: list[str] = []
+
+    def admin(self, statement: str, *, database: str | None = None) -> list[Row]:
+        """Runs one statement as the superuser."""
+        url = self.admin_url if database is None else parse_url(self.admin_url).set(database=database).render_as_string(False)
+        with closing(Database(url)) as connection:
+            return connection.execute(statement)
+
+    def make_role(self, options: str = "") -> tuple[str, str]:
+        """A role that may log in, no superuser: its name and password."""
+        name, password = f"test_{secrets.token_hex(6)}", secrets.token_hex(12)
+        with closing(Database(self.admin_url)) as connection:
+            connection.execute(f"CREATE ROLE {name} LOGIN NOSUPERUSER {options} PASSWORD '{password}'")
+        return name, password
+
+    def url(self, database: str, role: tuple[str, str] | None = None) -> str:
+        """Where `role` (the owner if None) logs in to `database`."""
+        name, password = role or self.owner
+        parts = parse_url(self.admin_url).set(drivername="postgresql", username=name, password=password, database=database)
+        return parts.render_as_string(hide_password=False)
+
+    def make_template(self) -> None:
+        """A migrated database that new ones are copied from in some 30 ms."""
+        self.make_database(name=self.template, template="template0")
+        with closing(Database(self.url(self.template))) as database:
+            migrate(database)
+
+    def make_database(self, *, name: str | None = None, template: str | None = None) -> str:
+        """A new database of the owner's, a migrated one unless another `template` is named; returns its name."""
+        name = name or f"test_{secrets.token_hex(6)}"
+        self.admin(f"CREATE DATABASE {name} TEMPLATE {template or self.template} OWNER {self.owner[0]}")
+        self._made.append(name)
+        return name
+
+    def drop(self, name: str) -> None:
+        """The database goes, whoever is connected to it."""
+        self.admin(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._made.remove(name)
+
+    def close(self) -> None:
+        """Drops what is left."""
+        for name in list(self._made):
+            self.drop(name)
+        self.admin(f"DROP ROLE {self.owner[0]}")
+
+
+@dataclass(slots=True)
+class QueueWorker:
+    """A worker as the queue sees it: registered, with the sequence of its exchanges. It runs nothing."""
+
+    queue: Queue
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    sequence: int = 0
+
+    def turn(self, queues: Sequence[str] = ("default",), placement: str = "worker", cluster: str = "") -> Turn:
+        """Its next turn, which it does not take yet."""
+        return Turn(self.id, self.sequence, list(queues), placement, cluster)
+
+    def exchange(self, wish: Wish, finished: Sequence[Ending] = (), **served: object) -> Exchanged:
+        """Takes its turn."""
+        done = self.queue.exchange(self.turn(**served), wish, finished)  # type: ignore[arg-type]
+        self.sequence += done.mine
+        return done
+
+    def claim(self, want: int = 1, *, alone: bool = False, **served: object) -> list[Claim]:
+        """Claims up to `want` tasks."""
+        return self.exchange(Wish(want, str(uuid.uuid4()), alone=alone), **served).claims
+
+    def finish(self, *claims: Claim, outcome: Succeeded | Failed | Cancelled | None = None) -> list[int]:
+        """Ends claims; returns the refused ids."""
+        endings = [Ending(claim, outcome or Succeeded(), 0.5) for claim in claims]
+        return self.exchange(Wish(0, str(uuid.uuid4())), endings).refused
+
+    def die(self, *, rescue: bool = True) -> None:
+        """Its lease is marked dead and, unless told otherwise, its tasks are rescued."""
+        counter = next(lease["counter"] for lease in self.queue.leases() if lease["worker"] == self.id)
+        assert self.queue.mark_dead(self.id, counter=counter)
+        if rescue:
+            self.queue.rescue()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[TestServer]:
+    """The server of this run."""
+    with ExitStack() as stack:
+        given = os.environ.get("HALFSTEP_TEST_SERVER_URL")
+        started = given or stack.enter_context(EmbeddedServer(Path(os.environ[FOLDER]) / "server")).admin_url
+        server = stack.enter_context(closing(TestServer(started)))
+        server.make_template()
+        yield server
+
+
+@pytest.fixture
+def database_url(server: TestServer) -> Iterator[str]:
+    """A fresh migrated database of the test's own, as the role that owns it (no superuser)."""
+    name = server.make_database()
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def empty_database_url(server: TestServer) -> Iterator[str]:
+    """A fresh database without halfstep's schema."""
+    name = server.make_database(template="template0")
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def connect(database_url: str) -> Iterator[Callable[[], Database]]:
+    """Makes further connections to the test's database; they are closed at the end."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(Database(database_url)))
+
+
+@pytest.fixture
+def raw_connect(database_url: str) -> Iterator[Callable[[], psycopg2.extensions.connection]]:
+    """Makes plain driver connections to the test's database, as users have them; they are closed at the end."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(psycopg2.connect(database_url)))
+
+
+@pytest.fixture
+def database(connect: Callable[[], Database]) -> Database:
+    """The test's first connection."""
+    return connect()
+
+
+@pytest.fixture
+def queue(database: Database) -> Queue:
+    """The verbs, on the test's first connection."""
+    return Queue(database)
+
+
+@pytest.fixture
+def reports(database: Database) -> Reports:
+    """What people read, on the test's first connection."""
+    return Reports(database)
+
+
+@pytest.fixture
+def administration(database: Database) -> Administration:
+    """What an administrator does, on the test's first connection."""
+    return Administration(database)
+
+
+@pytest.fixture
+def make_worker(queue: Queue) -> Callable[..., QueueWorker]:
+    """Registers a worker; keyword arguments are those of WorkerCard. `on`: the Queue whose connection it uses."""
+
+    def register(*, on: Queue | None = None, **card: object) -> QueueWorker:
+        worker = QueueWorker(on or queue)
+        given = {"name": "w", "host": "here", "pid": 1, "version": "0", "slots": 4} | card
+        worker.queue.register(WorkerCard(id=worker.id, **given))  # type: ignore[arg-type]
+        return worker
+
+    return register
+
+
+@pytest.fixture
+def worker(make_worker: Callable[..., QueueWorker]) -> QueueWorker:
+    """One registered worker on the test's first connection."""
+    return make_worker()
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads for what has to happen at the same time; the test waits for them at its end."""
+    with ThreadPoolExecutor(32) as pool:
+        yield pool
+
+
+@pytest.fixture
+def wait_for_lock_waiters(database_url: str) -> Iterator[Callable[[int], None]]:
+    """Returns once that many connections of the test's database wait for a lock."""
+    with closing(Database(database_url)) as observer:
+        sql = (
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND pid <> pg_backend_pid()"
+        )
+
+        def wait(number: int = 1) -> None:
+            wait_until(lambda: observer.execute(sql)[0]["n"] >= number, what=f"{number} waiting for a lock")
+
+        yield wait

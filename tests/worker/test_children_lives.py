@@ -1,0 +1,177 @@
+"""Zygotes and children come and go; what they may see of the worker is nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from halfstep.outcomes import Failed, Succeeded
+from halfstep_worker.children import LoadFailed, Unstarted, allowed_environment, processes
+from waiting import wait_until
+from worker.children_support import at_work, is_alive  # noqa: TID251
+
+WORKER = """
+import json, os, sys
+from worker.children_support import at_work
+from halfstep_worker.children import shield
+shield()
+with at_work() as work:
+    for operator, args in json.loads(sys.argv[1]):
+        outcome = work.run(operator, **args) if operator != "stubborn" else work.send("a", operator, **args)
+        print(json.dumps(getattr(outcome, "result", "null")), flush=True)
+    work.until(lambda: False, seconds=60)
+"""
+
+
+def start_worker(*tasks: tuple[str, dict[str, object]], **environment: str) -> subprocess.Popen[str]:
+    """A worker process of its own that runs these tasks and prints a line for each."""
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, json.dumps(tasks)],
+        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def zygote_of(work) -> int:
+    """The pid of the zygote that forked the first child."""
+    return processes.snapshot()[work.pool.children[0].pid].parent
+
+
+def test_the_environment_keeps_what_is_the_users_and_no_secret():
+    given = {"PATH": "/bin", "HALFSTEP_DATABASE_URL": "x", "HALFSTEP_CONNECTION_A": "y", "PGPASSWORD": "z", "PGHOST": "h"}
+    assert allowed_environment(given) == {"PATH": "/bin", "PGHOST": "h"}
+    with at_work(environment=given | allowed_environment(given)) as work:
+        assert set(json.loads(work.run("environment").result)) >= {"PATH", "PGHOST"}
+
+
+def test_a_child_can_not_read_the_environment_or_memory_of_the_worker():
+    users = [os.getuid(), 65534] if os.getuid() == 0 else [os.getuid()]
+    with start_worker(("pid", {}), HALFSTEP_DATABASE_URL="postgresql://secret") as worker:
+        worker.kill()
+    path = "/proc/%d/environ"
+    reads = [("read_as", {"user": user}) for user in users]
+    code = WORKER.replace("json.loads(sys.argv[1])", f"[(o, a | {{'path': {path!r} % os.getpid()}}) for o, a in {reads!r}]")
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HALFSTEP_DATABASE_URL": "postgresql://secret", "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        seen = [worker.stdout.readline() for _ in reads]
+        worker.kill()
+    assert all("Permission" in text or "not permitted" in text for text in seen), seen
+
+
+def test_children_inherit_no_secret_of_the_worker():
+    with start_worker(("environment", {}), HALFSTEP_DATABASE_URL="postgresql://secret") as worker:
+        text = worker.stdout.readline()
+        worker.kill()
+    assert "PATH" in text
+    assert "secret" not in text
+
+
+def test_everything_dies_with_a_killed_worker(tmp_path):
+    ready = tmp_path / "ready"
+    with start_worker(("stubborn", {"ready": str(ready)})) as worker:
+        pids = wait_until(lambda: ready.exists() and len(ready.read_text().split()) == 3 and ready.read_text().split(), what="it")
+        zygote = processes.snapshot()[int(pids[0])].parent
+        worker.kill()
+    wait_until(lambda: not any(is_alive(int(pid)) for pid in [*pids, zygote]), what="the end of all")
+
+
+def test_a_child_has_six_descriptors_of_which_none_is_the_workers():
+    with at_work() as work:
+        kinds = json.loads(work.run("descriptors").result)
+    assert kinds == ["/dev/null", *["pipe"] * 4, "socket"]
+
+
+def test_two_hundred_children_leave_no_descriptor_and_no_process_behind():
+    with at_work(recycle_after=1, slots=2) as work:
+        zygote = zygote_of(work)
+        before = (len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{zygote}/fd")))
+        for _ in range(200):
+            assert work.run("echo") == Succeeded("{}")
+        work.until(lambda: len(work.pool.children) == 2 and all(child.pid and child.open for child in work.pool.children))
+        assert (len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{zygote}/fd"))) == before
+        assert len(processes.descendants(zygote, processes.snapshot())) == 2
+
+
+def test_a_child_is_replaced_after_its_share_of_tasks():
+    with at_work(recycle_after=3) as work:
+        pids = [work.run("pid").result for _ in range(7)]
+    assert len(set(pids)) == 3
+    assert len(set(pids[:3])) == 1
+
+
+def test_a_fat_idle_child_is_replaced():
+    with at_work(idle_bytes=1, sample_seconds=0.05) as work:
+        first = work.pool.children[0]
+        work.until(lambda: work.pool.children and work.pool.children[0] is not first)
+        assert work.run("echo").result == "{}"
+
+
+def test_reload_brings_new_code_while_an_old_body_finishes(tmp_path):
+    os.mkfifo(tmp_path / "go")
+    code = tmp_path / "reloaded.py"
+    code.write_text("VERSION = 'old'")
+    with at_work(slots=2, loader_settings={"path": str(tmp_path)}) as work:
+        work.send("long", "wait_for_file", path=str(tmp_path / "go"))
+        work.until(lambda: work.pool.children[0].current)
+        old = zygote_of(work)
+        work.send("queued", "version")
+        code.write_text("VERSION = 'newer'")
+        work.pool.reload()
+        assert isinstance(work.ends("queued")[0], Unstarted)
+        work.until(lambda: len([child for child in work.pool.children if child.open]) == 1)
+        assert work.run("version") == Succeeded('"newer"')
+        assert len(work.pool.children) == 2
+        (tmp_path / "go").write_text("done")
+        assert work.ends("long") == [Succeeded('"done"')]
+        work.until(lambda: not is_alive(old))
+        work.until(lambda: all(child.open and child.pid for child in work.pool.children) and len(work.pool.children) == 2)
+        assert work.run("version") == Succeeded('"newer"')
+
+
+def test_a_reload_that_fails_is_told_and_the_old_code_goes_on(tmp_path):
+    code = tmp_path / "reloaded.py"
+    code.write_text("VERSION = 'good'")
+    with at_work(loader_settings={"path": str(tmp_path)}) as work:
+        code.write_text("VERSION = broken!")
+        work.pool.reload()
+        work.until(lambda: any(isinstance(event, LoadFailed) and "SyntaxError" in event.error for event in work.events))
+        assert work.run("version") == Succeeded('"good"')
+
+
+def test_a_killed_zygote_is_replaced_and_its_running_bodies_are_crashes():
+    with at_work() as work:
+        work.send("running", "wait")
+        work.send("queued", "echo")
+        work.until(lambda: work.pool.children[0].current)
+        pid, zygote = work.pool.children[0].pid, zygote_of(work)
+        os.kill(zygote, signal.SIGKILL)
+        running, queued = work.ends("running", "queued")
+        assert running == Failed("The process that runs bodies ended, and the body with it.", reason="crash")
+        assert queued == Unstarted("queued")
+        assert not is_alive(pid)
+        work.until(lambda: work.pool.children)
+        assert work.run("echo") == Succeeded("{}")
+
+
+def test_a_stuck_import_does_not_hold_up_the_stop(tmp_path):
+    (tmp_path / "reloaded.py").write_text("VERSION = 'good'")
+    with at_work(loader_settings={"path": str(tmp_path)}) as work:
+        (tmp_path / "reloaded.py").write_text("import signal\nwhile True: signal.pause()")
+        work.pool.reload()
+        assert work.run("version") == Succeeded('"good"')
+
+
+def test_core_files_are_off_and_the_kernel_would_take_a_body_first():
+    with at_work() as work:
+        assert "Max core file size        0" in work.run("read_file", path="/proc/self/limits").result
+        scores = work.run("read_file", path="/proc/self/oom_score_adj").result
+    assert int(json.loads(scores)) > int(Path("/proc/self/oom_score_adj").read_text())
