@@ -204,7 +204,7 @@ def connect_arguments(settings: ConnectionSettings, *, with_options: bool) -> di
 
 
 def execute_on(connection: Any, sql: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
-    """The first row of a statement run in the caller's transaction: a SQLAlchemy Connection or Session, or a DB-API connection."""
+    """The first row of a statement run in the caller's transaction: a SQLAlchemy Connection or Session, or a DB-API one."""
     if isinstance(connection, Database):
         return tuple(connection.execute(sql, parameters)[0].values())
     try:

@@ -9,7 +9,7 @@ from math import ceil
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """One queue's work, counts capped. `ready` excludes `alone` (suspects, a whole worker each); `due` and `orphaned` will be ready."""
+    """One queue's work, counts capped. `alone`: suspects, a whole worker each, not in `ready`. `due`, `orphaned`: soon ready."""
 
     queue: str
     weight: int

@@ -20,7 +20,10 @@ NEWEST = max(version for version, _, _ in migrations())
 _BOOKS = """
 CREATE SCHEMA IF NOT EXISTS halfstep;
 CREATE TABLE IF NOT EXISTS halfstep.migration (
-    version integer PRIMARY KEY, name text NOT NULL, oldest_code integer NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    oldest_code integer NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 """
 
@@ -79,7 +82,7 @@ def migrate(database: Database) -> list[str]:
     if state.version >= NEWEST:
         return []
     with database.transaction():
-        database.execute("SET LOCAL lock_timeout = 0")
+        database.script("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
         database.execute("SET LOCAL statement_timeout = 0")
         database.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
         return _apply(database)

@@ -1,4 +1,4 @@
-"""Enqueueing: in the caller's own transaction, or on a connection of our own. One door: the SQL function `halfstep.enqueue_many`."""
+"""Enqueueing, in the caller's own transaction or on a connection of our own. One door: SQL's `halfstep.enqueue_many`."""
 
 from __future__ import annotations
 

@@ -39,13 +39,14 @@ class Queue:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    # -- a worker's life -------------------------------------------------------------------------------------------------------
+    # -- a worker's life
 
     def register(self, card: WorkerCard) -> None:
         """A worker begins, with sequence 0 and a lease."""
         self.database.run(
-            "register", worker=card.id, name=card.name, host=card.host, pid=card.pid, version=card.version, placement=card.placement,
-            queues=None if card.queues is None else list(card.queues), slots=card.slots, lease_seconds=card.lease_seconds,
+            "register", worker=card.id, name=card.name, host=card.host, pid=card.pid, version=card.version,
+            placement=card.placement, queues=None if card.queues is None else list(card.queues), slots=card.slots,
+            lease_seconds=card.lease_seconds,
         )  # fmt: skip
 
     def deregister(self, worker: str) -> None:
@@ -61,10 +62,10 @@ class Queue:
         rows = self.database.run("renew", worker=worker, busy=busy, fenced=fenced)
         return bool(rows[0]["drain_requested"]) if rows else None
 
-    # -- claims and their ends -------------------------------------------------------------------------------------------------
+    # -- claims and their ends
 
     def exchange(self, turn: Turn, wish: Wish, finished: Sequence[Ending] = ()) -> Exchanged:
-        """Finishes a batch and claims the next in one statement and one commit. Raises RefusedValue for a value SQL can't hold."""
+        """Finishes a batch and claims the next in one statement and one commit. RefusedValue: SQL can't hold a value of it."""
         rows = self.database.run(
             "exchange", worker=turn.worker, sequence=turn.sequence, queues=list(turn.queues), placement=turn.placement,
             cluster=turn.cluster, want=wish.want, token=wish.token, alone=wish.alone, waiting=wish.waiting,
@@ -114,7 +115,7 @@ class Queue:
         body = ",".join(f'{{"id":{c.id},"token":"{c.token}","progress":{text}}}' for c, text in records)
         self.database.run("report_progress", records=f"[{body}]")
 
-    # -- care ------------------------------------------------------------------------------------------------------------------
+    # -- care
 
     def promote(self, *, batch: int = 1000) -> int:
         """Makes due tasks ready; returns how many."""
@@ -143,7 +144,7 @@ class Queue:
         rows = self.database.run("measure", cap=cap, placement=placement, cluster=cluster, queues=wanted)
         return [Backlog(**row) for row in rows]
 
-    # -- what people do --------------------------------------------------------------------------------------------------------
+    # -- what people do
 
     def cancel(self, task: int) -> str:
         """Cancels a task: "cancelled" if it waited, "requested" if it runs. Raises NotFound or Conflict."""

@@ -37,8 +37,8 @@ class Reports:
         chosen = wanted or TaskFilter()
         key, _, value = (chosen.label or "").partition("=")
         rows = self.database.run(
-            "list_tasks", states=None if chosen.states is None else list(chosen.states), queue=chosen.queue, operator=chosen.operator,
-            label_key=key or None, label_value=value, limit=chosen.limit,
+            "list_tasks", states=None if chosen.states is None else list(chosen.states), queue=chosen.queue,
+            operator=chosen.operator, label_key=key or None, label_value=value, limit=chosen.limit,
         )  # fmt: skip
         return [_report(row) for row in rows]
 
@@ -62,7 +62,7 @@ class Reports:
                 yield (row["attempt"], row["chunk"]), {"attempt": row["attempt"], "at": at, "stream": stream, "text": text}
 
     def queues(self, *, cap: int = 10_000) -> list[Report]:
-        """One record a queue: name, weight, paused, operators, and its ready, scheduled and running tasks (counted up to `cap`)."""
+        """One record a queue: name, weight, paused, operators, and its ready, scheduled and running tasks (up to `cap`)."""
         return [_report(row) for row in self.database.run("list_queues", cap=cap)]
 
     def workers(self, *, everyone: bool = False) -> list[Report]:

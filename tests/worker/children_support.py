@@ -112,8 +112,12 @@ class Bodies:
         os.close(1)
         os.open(os.devnull, os.O_WRONLY)
 
-    def non_blocking(self) -> None:
+    def fill(self, mark: str) -> None:
+        """Fills the pipe to the brim, as a program does that leaves it non-blocking."""
         os.set_blocking(1, False)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(50):
+                os.write(1, mark.encode() * 2_500)
 
     def exit(self, code: int, before: str = "") -> None:
         sys.stdout.write(before)
@@ -198,7 +202,11 @@ class Bodies:
         return dict(os.environ)
 
     def descriptors(self) -> list[str]:
-        return sorted(os.readlink(f"/proc/self/fd/{fd}").split(":")[0] for fd in os.listdir("/proc/self/fd")[:-1])
+        links = []
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):  # the listing's own
+                links.append(os.readlink(f"/proc/self/fd/{fd}").split(":")[0])
+        return sorted(links)
 
     def version(self) -> str:
         import reloaded  # type: ignore[import-not-found]

@@ -16,9 +16,11 @@ from waiting import wait_until
 from worker_processes import Proxy, WorkerProcess
 
 TASKS = """
-import os, signal, subprocess, sys, time
+import os, threading, time
 from pathlib import Path
 from halfstep import current, task
+
+pause = threading.Event().wait
 
 @task
 def add(a, b):
@@ -39,14 +41,14 @@ def touch_and_wait(path, seconds=30.0):
         file.write(f"{current().task_id} {current().attempt}\\n")
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        time.sleep(0.02)
+        pause(0.02)
     return "waited"
 
 @task
 def until_told(path):
     Path(path).touch()
     while current().stop_reason is None:
-        time.sleep(0.02)
+        pause(0.02)
     current().log("was told: " + current().stop_reason)
     return current().stop_reason
 
@@ -54,7 +56,7 @@ def until_told(path):
 def report_progress(path):
     current().heartbeat({"done": 7})
     while not os.path.exists(path):
-        time.sleep(0.02)
+        pause(0.02)
 
 @task
 def chatter(lines):

@@ -21,7 +21,7 @@ def test_results_come_in_the_order_of_the_tasks(work):
     for key in range(200):
         work.send(key, "echo", number=key)
     outcomes = work.ends(*range(200))
-    assert work.order == list(range(200))
+    assert [key for key in work.order if isinstance(key, int)] == list(range(200))
     assert outcomes == [Succeeded(json.dumps({"number": key})) for key in range(200)]
 
 

@@ -169,3 +169,19 @@ def _seconds_between(first: str, last: str) -> float:
     from datetime import datetime
 
     return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
+
+
+def test_claims_that_stay_behind_a_long_body_go_back_to_the_queue(
+    start_worker: Start, call: Call, ended: Ended, database: Database, reports: Reports, tmp_path: Path
+) -> None:
+    start_worker(slots=1)
+    for task in [call("number") for _ in range(50)]:  # the worker learns that bodies are short, and claims ahead
+        ended(task)
+    database.run("pause", queue="default", paused=True)
+    long = call("touch_and_wait", str(tmp_path / "x"), 60.0, priority=1)
+    short = [call("number") for _ in range(20)]
+    database.run("pause", queue="default", paused=False)
+    wait_until((tmp_path / "x").exists, what="the long body's start")
+    wait_until(lambda: set(reports.states(short).values()) == {"ready"}, what="the claims to come back")
+    assert reports.show(long)["state"] == "running"
+    assert all(reports.show(task)["attempts"] == [] for task in short)

@@ -1,4 +1,4 @@
-"""The bodies that run: claims on their way into children, and what their ends mean for the queue. Used by the worker's loop only."""
+"""The bodies that run: claims on their way into children, and what their ends mean. Used by the worker's loop only."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class Bodies:
         self._abandoned: set[Key] = set()
         self._stopping: set[Key] = set()
         self._returned: list[Claim] = []
-        self._troubles: list[LoadFailed] = []
+        self._troubles: list[str] = []
         self._outgoing = Outgoing()
         self._progress_at = 0.0
-        self.moved = False
-        """Whether a body has ended since `lay_on` last looked."""
+        self.moved_at = 0.0
+        """When a body last ended, monotonic seconds."""
 
     # -- what the loop asks
 
@@ -77,8 +77,12 @@ class Bodies:
 
     @property
     def capacity(self) -> int:
-        """How many claims are worth holding."""
-        return self._settings.slots * self._pace.ahead()
+        """How many claims are worth holding: nothing ahead for a slot whose body runs longer than we look ahead."""
+        ahead, now = self._pace.ahead(), time.monotonic()
+        if ahead == 1:
+            return self._settings.slots
+        long = sum(1 for child in self._pool.children if _runs_since(child, now) > self._pace.horizon)
+        return (self._settings.slots - long) * ahead + long
 
     def deadlines(self) -> Iterable[float]:
         """Monotonic times at which the loop should look again."""
@@ -99,7 +103,6 @@ class Bodies:
     def lay_on(self, waiting: deque[Claim], now: float) -> None:
         """Gives waiting claims to the children that have room, the emptiest first."""
         self._free_the_stuck(waiting, now)
-        self.moved = False
         window = self._pace.lay()
         while waiting:
             child = min((child for child in self._pool.children if child.open), key=lambda child: child.queued, default=None)
@@ -197,8 +200,8 @@ class Bodies:
         """New bodies run the source as it is now; running ones end on the old."""
         self._pool.reload()
 
-    def troubles(self) -> list[LoadFailed]:
-        """Reloads that failed since the last call."""
+    def troubles(self) -> list[str]:
+        """Why reloads have failed since the last call."""
         troubles, self._troubles = self._troubles, []
         return troubles
 
@@ -214,6 +217,7 @@ class Bodies:
     def _take(self, event: Event, now: float) -> None:
         match event:
             case Ended(key=key, outcome=outcome, seconds=seconds):
+                self.moved_at = now
                 self._end(key, outcome, seconds)
             case Line(key=key, at=at, stream=stream, text=text):
                 self._write(key, (at, stream, text), now)
@@ -221,11 +225,10 @@ class Bodies:
                 self._note_progress(key, text)
             case Unstarted(key=key):
                 self._come_back(key)
-            case LoadFailed():
-                self._troubles.append(event)
+            case LoadFailed(error=error):
+                self._troubles.append(error)
 
     def _end(self, key: Any, outcome: Outcome, seconds: float) -> None:
-        self.moved = True
         claim = self._claims.pop(key, None)
         self._stopping.discard(key)
         if claim is None:
@@ -275,6 +278,11 @@ class Bodies:
         elif taken.progress:
             self._progress_at = now + PROGRESS_SECONDS
         return taken
+
+
+def _runs_since(child: Child, now: float) -> float:
+    current = child.current
+    return 0.0 if current is None else now - current[1]
 
 
 def pool_settings(settings: WorkerSettings) -> PoolSettings:

@@ -283,7 +283,7 @@ class Exchanger(threading.Thread):
         self._forget([claim for claim in claims if claim.id in recorded], [])
 
     def _begin_afresh(self) -> None:
-        """Others took this worker for dead: what it holds is theirs. Results that are ready are still offered, and the fence decides."""
+        """Others took this worker for dead: what it holds is theirs. Results that are ready still meet the fence."""
         leaving = {claim.id for claim in self._outgoing.claims()}
         lost = [claim for claim in self._held.values() if claim.id not in leaving]
         emit("worker.marked_dead", lost=len(lost))

@@ -42,7 +42,7 @@ class Polling:
 
 
 class Patience:
-    """Suspects (tasks that must run alone) wait for an empty worker. If none comes, a busy one claims no more until it is empty."""
+    """Suspects (tasks that must run alone) wait for an empty worker. If none comes, a busy one claims no more until it is."""
 
     def __init__(self) -> None:
         self.suspects = False

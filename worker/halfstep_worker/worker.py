@@ -11,7 +11,7 @@ from halfstep.database import ConnectionSettings, Database
 from halfstep.events import emit
 from halfstep.migrate import check_schema
 from halfstep_worker.bodies import Bodies
-from halfstep_worker.children import LoadFailed, shield
+from halfstep_worker.children import shield
 from halfstep_worker.desk import Desk
 from halfstep_worker.exchanger import Exchanger
 from halfstep_worker.heartbeat import Heartbeat, Pulse, lease_left
@@ -52,7 +52,7 @@ class Worker:
         self._drain_wanted = self._stop_wanted = True
 
     def run(self) -> int:
-        """Works until drained; 0 if everything was written, 1 if something has to be rescued. Raises HalfstepError at the start."""
+        """Works until drained; 0 if everything was written, 1 if something is left to be rescued. Raises HalfstepError."""
         self._start()
         try:
             while not self._is_done():
@@ -134,9 +134,9 @@ class Worker:
         self._bodies.lay_on(self._waiting, now)
         if not self._waiting:
             self._waiting_since = None
-        elif self._waiting_since is None or self._bodies.moved:
-            self._waiting_since = now
-        elif now - self._waiting_since > HELD_SECONDS:
+            return
+        self._waiting_since = max(self._waiting_since or now, self._bodies.moved_at)
+        if now - self._waiting_since > HELD_SECONDS:
             self._hand_back("slots stayed busy")
 
     def _hand_back(self, reason: str) -> None:
@@ -149,6 +149,8 @@ class Worker:
         """Deadlines: of bodies, of the lease, of the drain; and the source folder."""
         self._waiting.extendleft(reversed(self._bodies.returned()))
         self._bodies.enforce_timeouts(now)
+        for error in self._bodies.troubles():
+            emit("source.broken", error=error)
         if lease_left(self._pulse, self.settings, now=now) < self.settings.lease_seconds / 4:
             self._bodies.stop_at_most_once("lease")
         if self.settings.parent is not None and os.getppid() != self.settings.parent and not self._drain_wanted:
@@ -157,17 +159,8 @@ class Worker:
         if self._drain_wanted:
             self._drain(now)
         elif self._source.changed(now):
-            self._reload()
-
-    def _reload(self) -> None:
-        emit("source.changed")
-        self._bodies.reload()
-        for event in self._bodies.troubles():
-            self._complain(event)
-
-    @staticmethod
-    def _complain(event: LoadFailed) -> None:
-        emit("source.broken", error=event.error)
+            emit("source.changed")
+            self._bodies.reload()
 
     def _drain(self, now: float) -> None:
         if self._draining_since is None:
