@@ -104,9 +104,10 @@ class Bodies:
         """Gives waiting claims to the children that have room, the emptiest first."""
         self._free_the_stuck(waiting, now)
         window = self._pace.lay()
-        while waiting:
-            child = min((child for child in self._pool.children if child.open), key=lambda child: child.queued, default=None)
-            if child is None or child.queued >= window:
+        free = [child for child in self._pool.children if child.open and _runs_since(child, now) <= STUCK_BEHIND_SECONDS]
+        while waiting and free:
+            child = min(free, key=lambda child: child.queued)
+            if child.queued >= window:
                 return
             self._give(child, waiting.popleft())
 
