@@ -1,0 +1,39 @@
+# Each target prepares its own virtual environment (.venv), so that it works right after a clone.
+#   make PYTHON=python3.13 test       another Python
+#   make test ARGS="-k fence -n 0"    further arguments for the command
+export PYTHON
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench bars clean local dev
+
+help:
+	@echo "make demo                         see it run: a local PostgreSQL, workers, some hundred tasks, under a minute"
+	@echo "make test [ARGS=...]              run the tests"
+	@echo "make check                        lint, formatting, types and import contracts"
+	@echo "make bench [ARGS=...]             tasks a second on this machine"
+	@echo "make bars [ROOM=queue] [JSON=1]   measure what is promised: one line a bar"
+	@echo "make clean                        remove .venv and caches"
+
+demo: local
+	@.venv/bin/halfstep demo $(ARGS)
+
+test: dev
+	@.venv/bin/python -m pytest $(ARGS)
+
+check: dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: local
+	@.venv/bin/halfstep bench drain --tasks 20000 $(ARGS)
+
+bars: dev
+	@.venv/bin/python -m benchmarks.bars $(if $(ROOM),--room $(ROOM)) $(if $(JSON),--json)
+
+clean:
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+local dev:
+	@.ci/venv $@

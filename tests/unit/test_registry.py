@@ -1,0 +1,136 @@
+"""The @task decorator."""
+
+from __future__ import annotations
+
+import pickle
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+from halfstep import producer, registry
+from halfstep.errors import InvalidTask
+from halfstep.registry import TaskFunction, registered, task
+
+NAME = f"{__name__}:add"
+
+
+@pytest.fixture(autouse=True)
+def own_names(monkeypatch):
+    monkeypatch.setattr(registry, "registered", {})
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    calls: list[tuple] = []
+
+    def enqueue(connection, operator, args, **options):
+        calls.append((connection, operator, args, options))
+        return 42
+
+    monkeypatch.setattr(producer, "enqueue", enqueue)
+    return calls
+
+
+@task(queue="etl", timeout=60)
+def add(a, b=1):
+    """Adds."""
+    return a + b
+
+
+def plain(x):
+    return x
+
+
+def test_a_task_is_still_a_function():
+    assert add(2, b=3) == 5
+    assert add.__wrapped__(2) == 3
+    assert (add.__name__, add.__doc__) == ("add", "Adds.")
+    assert isinstance(add, TaskFunction)
+
+
+def test_its_name_is_module_and_qualname():
+    assert add.name == NAME
+    assert registered[NAME] is add
+    assert add.options == {"queue": "etl", "timeout": 60}
+
+
+def test_enqueue_sends_a_python_task_with_the_options(sent):
+    assert add.enqueue(1, b=2, connection="mine") == 42
+    call = {"function": NAME, "args": [1], "kwargs": {"b": 2}}
+    assert sent == [("mine", "python", call, {"queue": "etl", "timeout": 60})]
+
+
+def test_without_a_connection_the_producer_opens_its_own(sent):
+    add.enqueue(1)
+    assert sent[0][0] is None
+
+
+def test_with_options_changes_one_enqueue_only(sent):
+    add.with_options(priority=9, queue="fast").enqueue(1)
+    assert sent[0][3] == {"queue": "fast", "timeout": 60, "priority": 9}
+    assert add.options == {"queue": "etl", "timeout": 60}
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [((), {}), ((1, 2, 3), {}), ((1,), {"c": 2}), ((1,), {"a": 2})])
+def test_arguments_that_do_not_fit_are_refused_at_enqueue(sent, args, kwargs):
+    with pytest.raises(InvalidTask, match=f"Function '{NAME}' can't be called with these arguments: "):
+        add.enqueue(*args, **kwargs)
+    assert sent == []
+
+
+def test_two_functions_of_one_name_are_refused():
+    task(name="report")(plain)
+    with pytest.raises(InvalidTask, match="Two functions are registered as 'report'"):
+        task(name="report")(add.__wrapped__)
+
+
+def test_one_function_registered_twice_is_fine():
+    task(name="report")(plain)
+    assert task(name="report")(plain).name == "report"
+
+
+def test_an_unknown_option_is_refused_where_it_is_written():
+    with pytest.raises(TypeError, match=r"A task has no option 'que'; known: .*queue"):
+        task(que="etl")
+    with pytest.raises(TypeError, match="has no option 'que'"):
+        add.with_options(que="etl")
+
+
+def test_a_nested_function_is_refused():
+    def nested() -> None: ...
+
+    with pytest.raises(InvalidTask, match="is nested, so no worker can find it"):
+        task(nested)
+
+
+async def asleep() -> None: ...
+
+
+def test_an_async_function_is_refused():
+    with pytest.raises(InvalidTask, match="is async"):
+        task(asleep)
+
+
+def test_a_programs_own_function_is_named_by_its_file(tmp_path):
+    (tmp_path / "jobs.py").write_text("from halfstep.registry import task\n@task\ndef hello(): ...\nprint(hello.name)\n")
+    ran = subprocess.run([sys.executable, "jobs.py"], cwd=tmp_path, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True)
+    assert ran.stdout == b"jobs:hello\n", ran.stderr
+
+
+def test_one_file_as_program_and_as_module_registers_once(tmp_path, monkeypatch):
+    (tmp_path / "jobs_twice.py").write_text(
+        "from halfstep.registry import task\n@task(name='jobs_twice:hello')\ndef hello(): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    runpy.run_path(str(tmp_path / "jobs_twice.py"), run_name="__main__")
+    runpy.run_path(str(tmp_path / "jobs_twice.py"), run_name="jobs_twice")
+
+
+def test_a_task_can_be_pickled_by_name(tmp_path, monkeypatch):
+    (tmp_path / "jobs_pickled.py").write_text("from halfstep.registry import task\n@task\ndef hello(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import jobs_pickled
+
+    assert pickle.loads(pickle.dumps(jobs_pickled.hello)) is jobs_pickled.hello

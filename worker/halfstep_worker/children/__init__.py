@@ -1,0 +1,26 @@
+"""Warm, reusable, killable child processes: one task body at a time each, driven by one thread of the worker.
+
+`Pool` (pool.py) is the worker's side. A zygote (zygote.py) imports user code once and forks children; each child runs
+`runner.py`. Nothing else of the worker is reachable from a body.
+"""
+
+from __future__ import annotations
+
+from halfstep_worker.children.kernel import shield
+from halfstep_worker.children.messages import Ended, Event, Line, LoadFailed, Progress, TaskMessage, Unstarted
+from halfstep_worker.children.pool import Pool
+from halfstep_worker.children.settings import PoolSettings, allowed_environment
+
+__all__ = [
+    "Ended",
+    "Event",
+    "Line",
+    "LoadFailed",
+    "Pool",
+    "PoolSettings",
+    "Progress",
+    "TaskMessage",
+    "Unstarted",
+    "allowed_environment",
+    "shield",
+]

@@ -1,0 +1,266 @@
+"""The worker's end of one child: tasks go in, events come out, and it is known at any time what it has begun."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from halfstep.errors import HalfstepError
+from halfstep.outcomes import Failed, Outcome
+from halfstep_worker.children import page as pages
+from halfstep_worker.children.capture import Stream
+from halfstep_worker.children.channel import Channel, pair
+from halfstep_worker.children.forker import Forker
+from halfstep_worker.children.ledger import ChildConfused, Ledger, Sent
+from halfstep_worker.children.messages import Ended, Event, TaskMessage, Unstarted, number_of, stopped, write_task
+
+MESSAGES_A_TURN = 4096
+
+
+@dataclass(slots=True)
+class Stop:
+    """A stop under way: TERM has been sent, KILL follows at `kill_at` (monotonic seconds)."""
+
+    number: int
+    reason: str
+    kill_at: float
+
+
+class Child:
+    """One child. Tasks can be sent from the start: they wait in its channel until it has been forked.
+
+    Used by the supervising loop only.
+    """
+
+    def __init__(self, identity: int, forker: Forker) -> None:
+        self.id = identity
+        self.pid = 0  # until the zygote reports it
+        self.forker = forker
+        self.done = 0
+        self.stop: Stop | None = None
+        self.over_memory: str | None = None
+        self._closing = False
+        self._retiring = False
+        self._backlog: deque[tuple[int, str]] = deque()
+        self._be_born()
+
+    def _be_born(self) -> None:
+        token = secrets.token_hex(8)
+        near, far = pair()
+        page_fd, (out, out_end), (err, err_end) = pages.create(), os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        self._page = pages.Page(page_fd)
+        self.streams = (self._stream("stdout", 0, out, token), self._stream("stderr", 1, err, token))
+        self._ledger = Ledger(self.streams)
+        self.channel = Channel(near, socket.MSG_DONTWAIT)
+        # The child's own end, kept to take back what it has not read.
+        self._unread = Channel(far, socket.MSG_DONTWAIT)
+        self.forker.fork(self.id, token, [far.fileno(), out_end, err_end, page_fd])
+        for fd in (page_fd, out_end, err_end):
+            os.close(fd)
+
+    def _stream(self, name: str, index: int, fd: int, token: str) -> Stream:
+        os.set_blocking(fd, False)
+        return Stream(name, index=index, fd=fd, page=self._page, token=token.encode())
+
+    # What the caller sees
+
+    @property
+    def keys(self) -> list[Hashable]:
+        """The keys of the tasks sent and not handed back, in order; the first may be running."""
+        return [sent.task.key for sent in self._ledger.tasks]
+
+    @property
+    def queued(self) -> int:
+        """How many those are."""
+        return len(self._ledger.tasks)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has any task."""
+        return bool(self._ledger.tasks)
+
+    @property
+    def open(self) -> bool:
+        """Whether it takes more tasks; not once it is to end."""
+        return not (self._retiring or self.stop or self.over_memory)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it ever began a body."""
+        return self._page.words[pages.BEGUN] > 0
+
+    @property
+    def current(self) -> tuple[TaskMessage, float] | None:
+        """The task whose body runs now, and the monotonic seconds at which it began."""
+        running = self._page.running()
+        sent = self._ledger.unanswered
+        if not running or not sent or sent.number != running[0]:
+            return None
+        return sent.task, running[1]
+
+    @property
+    def started(self) -> float | None:
+        """When the running body began, monotonic seconds."""
+        current = self.current
+        return current[1] if current else None
+
+    def send(self, task: TaskMessage) -> None:
+        """Queue a task. Never blocks: what does not fit into the channel follows as the child makes room.
+
+        Raises HalfstepError if the child is not `open`.
+        """
+        if not self.open:
+            raise HalfstepError("This child takes no more tasks; send it to another one.")
+        self._post(task)
+
+    def _post(self, task: TaskMessage) -> None:
+        number = self._ledger.add(task)
+        self._backlog.append((number, write_task(number, task)))
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._backlog:
+                self.channel.send(self._backlog[0][1])
+                self._backlog.popleft()
+        except (BlockingIOError, ConnectionError):
+            return
+
+    # What the pool does with it
+
+    def recall(self) -> list[TaskMessage]:
+        """Take back the tasks that it has not read. Each message is received by it or by us, never by both."""
+        return self._ledger.remove(self._take_back())
+
+    def _take_back(self) -> set[int]:
+        numbers = {number for number, _ in self._backlog}
+        self._backlog.clear()
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            while text := self._unread.receive():
+                numbers.add(number_of(text))
+        return numbers
+
+    def settle(self, events: list[Event]) -> None:
+        """After its pipes were read: take its messages, hand out lines and results. Raises ChildConfused."""
+        self._receive(events)
+        self._ledger.attribute(events)
+        self.done += self._ledger.finished(events, kept=self.stop.number if self.stop else 0)
+        if self._backlog:
+            self._flush()
+        if self._retiring and not self.busy:
+            self._close_channel()
+
+    def _receive(self, events: list[Event]) -> None:
+        """Until there is nothing more: only then is it known who wrote the text that has no marker yet."""
+        try:
+            for _ in range(MESSAGES_A_TURN):
+                if not (text := self.channel.receive()):
+                    return
+                self._ledger.take(text, events)
+        except (BlockingIOError, ConnectionError):
+            return
+
+    def retire(self) -> list[TaskMessage]:
+        """Have it end when its current body does; what it has not read comes back."""
+        self._retiring = True
+        unread = self.recall()
+        if not self.busy:
+            self._close_channel()
+        return unread
+
+    def retire_when_empty(self) -> None:
+        """Send it no more; it ends after the tasks that it has."""
+        self._retiring = True
+        if not self.busy:
+            self._close_channel()
+
+    def _close_channel(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self.channel.end.shutdown(socket.SHUT_WR)
+
+    def withdraw(self, key: Hashable) -> TaskMessage | None:
+        """Take one task out of the queue if it has not been read; the others keep their order."""
+        unread = self.recall()
+        found = next((task for task in unread if task.key == key), None)
+        for task in unread:
+            if task is not found:
+                self._post(task)
+        return found
+
+    def find(self, key: Hashable) -> Sent | None:
+        """The task of that key, if it has no result yet."""
+        return self._ledger.find(key)
+
+    def warn(self, reason: str) -> None:
+        """Let its bodies see a reason to end soon."""
+        self._page.warn(reason)
+
+    def runs(self, sent: Sent) -> bool:
+        """Whether the body of this task runs now."""
+        running = self._page.running()
+        return running is not None and running[0] == sent.number
+
+    def end_body(self, sent: Sent, reason: str, grace: float) -> list[TaskMessage]:
+        """TERM to the group of a body that runs or is about to; the child ends with it. What it has not read comes back.
+
+        The wish is written first and looked at by the child before and after each body: so either the signal meets this
+        body, or the body was over before and its result stands.
+        """
+        self._page.ask_to_stop(sent.number, reason)
+        if self._page.words[pages.ENDED] != sent.number:
+            self.stop = Stop(sent.number, reason, time.monotonic() + grace)
+            self.forker.kill(self.id, signal.SIGTERM)
+            return self.recall()
+        return []
+
+    def kill(self) -> None:
+        """KILL to its whole group."""
+        self.forker.kill(self.id, signal.SIGKILL)
+
+    def bury(self, cause: str, events: list[Event]) -> None:
+        """After its death: hand out all that is left, and say who ran, who came back. `cause`: how the process ended."""
+        for stream in self.streams:
+            stream.read_rest()
+        with contextlib.suppress(ChildConfused):
+            self._receive(events)
+        self._ledger.attribute(events, all_of_it=True)
+        unread = self._take_back()
+        for sent in self._ledger.tasks:
+            events.append(self._end_of(sent, cause, unread))
+        self.close()
+
+    def _end_of(self, sent: Sent, cause: str, unread: set[int]) -> Event:
+        begun = self._page.words[pages.BEGUN] == sent.number
+        if self.stop and self.stop.number == sent.number and (begun or self.stop.reason in ("timeout", "cancelled")):
+            return Ended(sent.task.key, stopped(self.stop.reason, sent.task.timeout), self._seconds(sent))
+        if sent.outcome is not None:
+            return Ended(sent.task.key, sent.outcome, sent.seconds)
+        if sent.number in unread or not begun:
+            return Unstarted(sent.task.key)
+        return Ended(sent.task.key, self._crash(cause), self._seconds(sent))
+
+    def _crash(self, cause: str) -> Outcome:
+        if self.over_memory:
+            return Failed(self.over_memory, reason="memory")
+        return Failed(cause, reason="crash")
+
+    def _seconds(self, sent: Sent) -> float:
+        if sent.outcome is not None or self._page.words[pages.BEGUN] != sent.number:
+            return sent.seconds
+        return max(0.0, time.monotonic() - self._page.words[pages.STARTED] / 1e9)
+
+    def close(self) -> None:
+        """Give back all descriptors."""
+        self.channel.close()
+        self._unread.close()
+        for stream in self.streams:
+            stream.close()
+        self._page.close()

@@ -1,0 +1,52 @@
+"""What a body raised, as an outcome; its traceback goes to stderr, and so into the log of the attempt."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from types import TracebackType
+
+from halfstep.errors import HalfstepError, InvalidTask
+from halfstep.outcomes import Failed
+from halfstep_worker.children.storable import plain
+
+_OURS = "halfstep_worker."
+
+
+def failed(error: BaseException) -> Failed:
+    """The failure that an exception stands for.
+
+    A HalfstepError with a `reason` brings one sentence that stands for itself: no traceback is printed for it.
+    """
+    if isinstance(error, InvalidTask):
+        return Failed(plain(str(error)), reason="invalid", final=True)
+    if isinstance(error, MemoryError):
+        return Failed("MemoryError: The body asked for more memory than it may use.", reason="memory")
+    reason = getattr(error, "reason", None)
+    if isinstance(error, HalfstepError) and isinstance(reason, str):
+        return Failed(plain(str(error)), reason=plain(reason, 40), final=reason == "result")
+    _print(error)
+    return Failed(plain(_sentence(error)), reason="exception")
+
+
+def _sentence(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # a broken __str__ of the user's must not hide the failure
+        text = "(its message can't be shown)"
+    return f"{name}: {text}" if text else name
+
+
+def _print(error: BaseException) -> None:
+    """Write the traceback from the user's first frame on. Nothing that goes wrong here matters more than the failure."""
+    try:
+        traceback.print_exception(type(error), error, _users(error.__traceback__), file=sys.stderr)
+    except Exception:
+        return
+
+
+def _users(trace: TracebackType | None) -> TracebackType | None:
+    while trace and str(trace.tb_frame.f_globals.get("__name__", "")).startswith(_OURS):
+        trace = trace.tb_next
+    return trace

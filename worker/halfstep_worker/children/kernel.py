@@ -1,0 +1,82 @@
+"""The few Linux calls that Python does not offer: prctl and capset, through the C library."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+# What opens another process's memory under /proc: the first by rule, the others on kernels from 6.16 on (perfmon_capable).
+TRACING = (19, 21, 38)  # CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON
+CAPABILITY_VERSION_3 = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Sets(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def shield() -> None:
+    """Close this process's memory and environment to others of its user, as /proc and ptrace would show them.
+
+    For the worker's main process, once, at its start. Side effect: its files under /proc belong to root from then on,
+    so that a worker of another user can't open its own /proc/self/environ, fd or maps. stat, status and statm stay open.
+    """
+    prctl(PR_SET_DUMPABLE, 0)
+
+
+def die_with(parent: int, *, by: signal.Signals) -> None:
+    """Have the kernel send `by` to this process when the thread of `parent` that started it ends.
+
+    Raises ProcessLookupError if the parent ended before the call could take effect.
+    """
+    prctl(PR_SET_PDEATHSIG, int(by))
+    if os.getppid() != parent:
+        raise ProcessLookupError("The parent has ended already.")
+
+
+def adopt_orphans() -> None:
+    """Make this process the new parent of every descendant whose own parent ends, even one in a session of its own."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def rename(name: str) -> None:
+    """Show `name` (15 bytes at most) in `ps` and `top`."""
+    text = ctypes.create_string_buffer(name.encode()[:15])
+    _libc.prctl(PR_SET_NAME, text, 0, 0, 0)
+
+
+def forbid_tracing() -> None:
+    """Give up the capabilities by which root could read a shielded worker. For good; a no-op for others than root."""
+    for capability in TRACING:
+        with contextlib.suppress(OSError):
+            prctl(PR_CAPBSET_DROP, capability)
+    header, sets = _Header(CAPABILITY_VERSION_3, 0), (_Sets * 2)()
+    if _libc.capget(ctypes.byref(header), sets) != 0:
+        return
+    for capability in TRACING:
+        _remove(sets[capability // 32], 1 << capability % 32)
+    _libc.capset(ctypes.byref(header), sets)
+
+
+def _remove(sets: _Sets, bit: int) -> None:
+    for name in ("effective", "permitted", "inheritable"):
+        setattr(sets, name, getattr(sets, name) & ~bit & 0xFFFFFFFF)
+
+
+def prctl(option: int, value: int) -> None:
+    """prctl(2) with one number. Raises OSError."""
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

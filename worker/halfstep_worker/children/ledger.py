@@ -1,0 +1,130 @@
+"""What one child was sent and what became of it: results in order, each held back until all its output has been seen."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+from halfstep.outcomes import Outcome
+from halfstep_worker.children.capture import Stream, lines_of
+from halfstep_worker.children.messages import Ended, Event, Line, Progress, TaskMessage, scan, unpack
+
+
+class ChildConfused(Exception):
+    """A child said something that no child of ours says: user code wrote to its channel."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """A task sent to the child. `marks` are the streams (1, 2) that carry its marker; they count once `outcome` is there."""
+
+    number: int
+    task: TaskMessage
+    outcome: Outcome | None = None
+    seconds: float = 0.0
+    marks: int = 0
+
+
+class Ledger:
+    """The tasks of one child that have not been handed back yet, in the order in which it takes them."""
+
+    def __init__(self, streams: tuple[Stream, Stream]) -> None:
+        self.tasks: deque[Sent] = deque()
+        self._streams = streams
+        self._results = 0  # how many of `tasks`, from the left, have an outcome
+        self._last = 0
+
+    def add(self, task: TaskMessage) -> int:
+        """Note a task as sent; the number it goes by."""
+        self._last += 1
+        self.tasks.append(Sent(self._last, task))
+        return self._last
+
+    def remove(self, numbers: Iterable[int]) -> list[TaskMessage]:
+        """Strike out tasks that came back unread."""
+        gone = set(numbers)
+        removed = [sent.task for sent in self.tasks if sent.number in gone]
+        if removed:
+            self.tasks = deque(sent for sent in self.tasks if sent.number not in gone)
+        return removed
+
+    @property
+    def unanswered(self) -> Sent | None:
+        """The first task without a result, so the one that runs if any does."""
+        return self.tasks[self._results] if self._results < len(self.tasks) else None
+
+    def find(self, key: Hashable) -> Sent | None:
+        """The task of that key that has no result yet."""
+        return next((sent for sent in self.tasks if sent.outcome is None and sent.task.key == key), None)
+
+    def take(self, text: str, events: list[Event]) -> None:
+        """A message of the child: a result is noted, a log line or progress becomes an event. Raises ChildConfused."""
+        try:
+            (number, kind, seconds, marks), end = scan(text, 0)
+            if kind in ("log", "progress"):
+                self._say(kind, self._key(number), text[end + 1 :], events)
+            else:
+                self._note(number, unpack(kind, text[end + 1 :]), float(seconds), int(marks))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ChildConfused from error
+
+    def _note(self, number: int, outcome: Outcome, seconds: float, marks: int) -> None:
+        sent = self.unanswered
+        if sent is None or sent.number != number:
+            raise ChildConfused
+        sent.outcome, sent.seconds, sent.marks = outcome, seconds, marks
+        self._results += 1
+
+    def _say(self, kind: str, key: Hashable, text: str, events: list[Event]) -> None:
+        if kind == "progress":
+            events.append(Progress(key, text))
+            return
+        now = time.time()
+        events += [Line(key, now, "log", line) for line in lines_of(text.encode())]
+
+    def attribute(self, events: list[Event], *, all_of_it: bool = False) -> None:
+        """Turn what the streams hold into lines of their tasks.
+
+        Text with a marker behind it belongs to the task of that marker. Other text was read from the pipe before the
+        channel was, so every earlier task's result is known by now: it belongs to the first that may still be writing.
+        """
+        for stream in self._streams:
+            if not stream.waiting:
+                continue
+            now = time.time()
+            for number, lines in stream.pieces(all_of_it=all_of_it):
+                key = self._key(number) if number else self._writer(stream)
+                events += [Line(key, now, stream.name, line) for line in lines]
+
+    def _key(self, number: int) -> Hashable:
+        return next((sent.task.key for sent in self.tasks if sent.number == number), None)
+
+    def _writer(self, stream: Stream) -> Hashable:
+        for sent in self.tasks:
+            if sent.outcome is None or not self._all_seen(sent, stream):
+                return sent.task.key
+        return None
+
+    def _all_seen(self, sent: Sent, stream: Stream) -> bool:
+        return not sent.marks >> stream.index & 1 or sent.number in stream.seen
+
+    def finished(self, events: list[Event], *, kept: int = 0) -> int:
+        """Hand out the results whose output has all been seen, up to the task `kept`; how many."""
+        before = len(self.tasks)
+        while self._results and self.tasks[0].number != kept and self._complete(self.tasks[0]):
+            self._results -= 1
+            sent = self.tasks.popleft()
+            assert sent.outcome is not None
+            events.append(Ended(sent.task.key, sent.outcome, sent.seconds))
+        return before - len(self.tasks)
+
+    def _complete(self, sent: Sent) -> bool:
+        if not sent.marks:
+            return True
+        if not all(self._all_seen(sent, stream) for stream in self._streams):
+            return False
+        for stream in self._streams:
+            stream.seen.discard(sent.number)
+        return True

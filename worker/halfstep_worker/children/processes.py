@@ -1,0 +1,72 @@
+"""Who runs below whom, read from /proc: for sweeping descendants and for measuring the memory of a body."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One line of /proc/<pid>/stat. `resident`: bytes of memory, shared pages included."""
+
+    pid: int
+    parent: int
+    group: int
+    resident: int
+    ended: bool
+
+
+def snapshot() -> dict[int, Process]:
+    """Every process of this pid namespace, by pid. Not atomic: what starts or ends meanwhile may be missing."""
+    found = (_read(name) for name in os.listdir("/proc") if name.isdigit())
+    return {process.pid: process for process in found if process}
+
+
+def _read(pid: str) -> Process | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            # The command's name stands in parentheses and may itself hold spaces and parentheses.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Process(int(pid), int(fields[1]), int(fields[2]), int(fields[21]) * PAGE_BYTES, fields[0] in b"ZX")
+
+
+def descendants(root: int, processes: dict[int, Process]) -> set[int]:
+    """Pids of all that live below `root`."""
+    below: dict[int, list[int]] = {}
+    for process in processes.values():
+        below.setdefault(process.parent, []).append(process.pid)
+    found: set[int] = set()
+    open_ = [root]
+    while open_:
+        fresh = [pid for pid in below.get(open_.pop(), ()) if pid not in found]
+        found.update(fresh)
+        open_ += fresh
+    return found
+
+
+def resident(leader: int, processes: dict[int, Process]) -> int:
+    """Bytes of memory of `leader`, of its process group, and of all below it."""
+    members = descendants(leader, processes) | {leader}
+    members |= {process.pid for process in processes.values() if process.group == leader}
+    return sum(processes[pid].resident for pid in members if pid in processes)
+
+
+def kill(pids: Iterable[int]) -> None:
+    """SIGKILL to each; those already gone are passed over."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_group(group: int, number: int = signal.SIGKILL) -> None:
+    """A signal to a whole process group; a group already gone is passed over."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

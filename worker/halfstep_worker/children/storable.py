@@ -1,0 +1,82 @@
+"""What a body returned, made storable before it leaves the child: one bad value never poisons a batch of others."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+from halfstep.limits import ERROR_BYTES
+from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+# An escaped NUL, not a backslash followed by the letters u0000.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_OUTCOMES = (Succeeded, Failed, Retry, Cancelled, Lost)
+
+
+class Unstorable(Exception):
+    """The result can't be stored."""
+
+
+def outcome_of(value: object, limit: int) -> Outcome:
+    """What a body returned, as an outcome whose texts the database can store; `limit`: bytes of JSON of a result."""
+    try:
+        if isinstance(value, _OUTCOMES):
+            return _checked(value, limit)
+        return Succeeded(json_text(value, limit))
+    except Unstorable as error:
+        return Failed(str(error), reason="result", final=True)
+
+
+def json_text(value: object, limit: int) -> str:
+    """The value as JSON text. Raises Unstorable with one sentence that says what is wrong with it."""
+    if value is None:
+        return "null"
+    try:
+        text = _encode(value)
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        raise Unstorable("The result holds half of a surrogate pair, which is no text; decode it properly first.") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Unstorable(f"The result is not JSON: {plain(str(error), 500)}; return plain values.") from None
+    if size > limit:
+        raise Unstorable(f"The result is {size} bytes of JSON, the limit is {limit}; store it elsewhere and return where.")
+    if "\\u0000" in text and _NUL.search(text):
+        raise Unstorable("The result holds a NUL character, which the database can't store; remove or encode it.")
+    return text
+
+
+def plain(text: str, limit: int = ERROR_BYTES) -> str:
+    """The text without what the database refuses (NUL, lone surrogates), cut to `limit` bytes of UTF-8."""
+    data = text.replace("\0", "\ufffd").encode("utf-8", errors="replace")
+    return data[:limit].decode("utf-8", errors="ignore")
+
+
+def _checked(outcome: Outcome, limit: int) -> Outcome:
+    """An outcome that the body made itself; its fields are as untrusted as any result."""
+    match outcome:
+        case Succeeded(result):
+            return Succeeded(_rewritten(result, limit))
+        case Failed(error, reason, final):
+            return Failed(plain(str(error)), plain(str(reason), 40), bool(final))
+        case Retry(error, delay, reason, counts):
+            return Retry(plain(str(error)), _seconds(delay), plain(str(reason), 40), bool(counts))
+        case Cancelled(error):
+            return Cancelled(plain(str(error)))
+        case Lost(reason, error):
+            return Lost(plain(str(reason), 40), plain(str(error)))
+
+
+def _rewritten(result: object, limit: int) -> str:
+    try:
+        value = json.loads(str(result))
+    except (ValueError, RecursionError) as error:
+        raise Unstorable(f"The result is not JSON: {plain(str(error), 500)}; return plain values.") from None
+    return json_text(value, limit)
+
+
+def _seconds(delay: object) -> float:
+    if isinstance(delay, (int, float)) and 0 <= delay < math.inf:
+        return float(delay)
+    raise Unstorable(f"The body asked for a retry after {plain(repr(delay), 100)} seconds; give a number of at least 0.")

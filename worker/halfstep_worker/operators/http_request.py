@@ -1,0 +1,123 @@
+"""One HTTP request as a value, where it leads, and what a redirect makes of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from halfstep.errors import InvalidTask
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+PORTS = {"http": 80, "https": 443}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSAFE = re.compile(r"[\x00-\x20\x7f]")
+# Ours to set: a caller who sets them could smuggle a second request or another host behind the check.
+_RESERVED = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Method, absolute URL, headers and body. The headers may hold secrets, so none of it but `title` is ever shown."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+    @property
+    def parts(self) -> SplitResult:
+        """The URL taken apart."""
+        return urlsplit(self.url)
+
+    @property
+    def host(self) -> str:
+        """The host, in the letters that stand in certificates."""
+        return ascii_host(self.parts)
+
+    @property
+    def port(self) -> int:
+        """The port, or the scheme's own."""
+        return self.parts.port or PORTS[self.parts.scheme]
+
+    @property
+    def target(self) -> str:
+        """Path and query."""
+        return (self.parts.path or "/") + (f"?{self.parts.query}" if self.parts.query else "")
+
+    @property
+    def title(self) -> str:
+        """For logs and errors: no query, which may hold a secret."""
+        return f"{self.method} {self.parts.scheme}://{self.parts.netloc}{self.parts.path}"
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Secrets go to this scheme, host and port, and to no other."""
+        return self.parts.scheme, self.host, self.port
+
+    def redirected(self, status: int, location: str) -> Request:
+        """The request that follows a redirect. InvalidTask: it leads off http and https."""
+        url = check_url(urljoin(self.url, location), what="The redirect")
+        next_one = replace(self, url=url)
+        if next_one.origin != self.origin:
+            next_one = replace(next_one, headers=without(next_one.headers, _SECRET))
+        becomes_get = self.method != "HEAD" if status == 303 else self.method == "POST" and status in (301, 302)
+        if becomes_get:
+            headers = {name: value for name, value in next_one.headers.items() if not name.lower().startswith("content-")}
+            return replace(next_one, method="GET", body=None, headers=headers)
+        return next_one
+
+
+def check_url(url: str, *, what: str = "Argument 'url' of operator 'http'") -> str:
+    """The URL itself if it can be called. InvalidTask without quoting it, as it may hold a secret."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        ascii_host(parts)
+    except ValueError:
+        raise InvalidTask(f"{what} is not a valid URL.") from None
+    if parts.scheme not in PORTS or not parts.hostname or port == 0:
+        raise InvalidTask(f"{what} must begin with http://HOST or https://HOST.")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidTask(f"{what} holds a user or password; put them into a named connection, so that they are not stored.")
+    if _UNSAFE.search(url):
+        raise InvalidTask(f"{what} has a space or control character; percent-encode it.")
+    return url
+
+
+def ascii_host(parts: SplitResult) -> str:
+    """The host in ASCII. ValueError: it can't be written so."""
+    host = parts.hostname or ""
+    return host if host.isascii() else host.encode("idna").decode()
+
+
+def check_headers(headers: Mapping[str, Any]) -> None:
+    """InvalidTask, naming the header but not its value."""
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise InvalidTask(f"{name!r} is no name for a header.")
+        if name.lower() in _RESERVED:
+            raise InvalidTask(f"Header '{name}' is set by the operator itself; leave it out.")
+        if not isinstance(value, str) or not value.isprintable() or not _is_latin(value):
+            raise InvalidTask(f"Header '{name}' must be a string of printable Latin-1 characters.")
+
+
+def without(headers: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
+    """The headers but those named, in any letter case."""
+    return {name: value for name, value in headers.items() if name.lower() not in names}
+
+
+def encode_body(body: object, headers: Mapping[str, str]) -> tuple[bytes | None, dict[str, str]]:
+    """The bytes of a body and the headers with it: a string as it is, any other JSON value as JSON."""
+    if body is None or isinstance(body, str):
+        return (None if body is None else body.encode("utf-8", errors="replace")), dict(headers)
+    named = any(name.lower() == "content-type" for name in headers)
+    return json.dumps(body).encode(), dict(headers) | ({} if named else {"Content-Type": "application/json"})
+
+
+def _is_latin(value: str) -> bool:
+    return all(ord(character) < 256 for character in value)
