@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from halfstep.database import Database
-from halfstep.errors import DatabaseUnavailable, InvalidSettings, NotFound
+from halfstep.errors import DatabaseUnavailable, InvalidSettings, NotFound, SchemaMismatch
 
 AHEAD_DAYS = 7
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
@@ -85,7 +85,7 @@ class Administration:
         try:
             self._add_partitions(done)
             for row in self.database.run("old_partitions"):
-                self._drop(row["name"], row["parent"], done)
+                self._drop(row["name"], done)
             done.rows = self._delete_strays()
         finally:
             self.database.close()  # the lock_timeout goes with the connection
@@ -102,12 +102,13 @@ class Administration:
             except DatabaseUnavailable:  # somebody reads the default partition
                 done.busy.append(f"{row['parent']}_{row['day']:%Y%m%d}")
 
-    def _drop(self, name: str, parent: str, done: Pruned) -> None:
+    def _drop(self, name: str, done: Pruned) -> None:
         try:
             self.database.script(f"TRUNCATE halfstep.{quoted(name)}")
-            self.database.script(f"ALTER TABLE halfstep.{quoted(parent)} DETACH PARTITION halfstep.{quoted(name)}")
             self.database.script(f"DROP TABLE halfstep.{quoted(name)}")
             done.dropped.append(name)
+        except SchemaMismatch:
+            return  # another prune has dropped it
         except DatabaseUnavailable:
             done.busy.append(name)
 

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypedDict, Unpack
 
-from halfstep.database import RefusedValue, execute_on, owned_connection
 from halfstep.errors import InvalidTask
 
 CHUNK = 5_000
@@ -74,6 +73,8 @@ def enqueue(connection: Any, operator: str, args: Mapping[str, Any] | None = Non
 
 def enqueue_many(connection: Any, tasks: Iterable[NewTask]) -> list[int]:
     """Enqueues many tasks in the caller's transaction (or in one of our own) and returns their ids in order. All or none."""
+    from halfstep.database import owned_connection  # the driver takes a while to import: only who enqueues waits for it
+
     if connection is not None:
         return _enqueue_chunks(connection, tasks)
     with owned_connection(None) as database, database.transaction():
@@ -91,6 +92,8 @@ def _enqueue_chunks(connection: Any, tasks: Iterable[NewTask]) -> list[int]:
 
 
 def _enqueue_chunk(connection: Any, text: str, *, before: int) -> list[int]:
+    from halfstep.database import RefusedValue, execute_on
+
     try:
         return list(execute_on(connection, _ENQUEUE, {"tasks": text})[0])
     except InvalidTask as error:

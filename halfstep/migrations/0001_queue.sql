@@ -154,6 +154,7 @@ DECLARE
     child text := parent || to_char(day, '_YYYYMMDD');
     strays boolean;
 BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('halfstep.add_partition'));  -- several may prune at once
     IF to_regclass('halfstep.' || quote_ident(child)) IS NOT NULL THEN
         RETURN false;
     END IF;

@@ -4,7 +4,7 @@ WITH marked AS (
     WHERE worker_id = %(worker)s::uuid AND counter = %(counter)s AND dead_at IS NULL
     RETURNING worker_id
 ), barred AS (
-    UPDATE halfstep.exchange e SET sequence = sequence + 1, waiting = false FROM marked m WHERE e.worker_id = m.worker_id
+    DELETE FROM halfstep.exchange e USING marked m WHERE e.worker_id = m.worker_id  -- no sequence whatever is a turn of its again
     RETURNING e.worker_id
 ), told AS (
     UPDATE halfstep.worker w SET state = 'dead', ended_at = clock_timestamp() FROM marked m WHERE w.id = m.worker_id

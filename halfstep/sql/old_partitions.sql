@@ -1,5 +1,5 @@
 -- Partitions whose last day is past retention, and empty ones that an earlier prune could not drop.
-SELECT c.relname AS name, p.relname AS parent
+SELECT c.relname AS name
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
 JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = 'halfstep'
 WHERE p.relname IN ('history', 'attempt', 'log') AND c.relname ~ '_\d{8}$'

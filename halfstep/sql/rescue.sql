@@ -17,7 +17,7 @@ WITH dead AS (
     RETURNING t.id
 ), ended AS (
     DELETE FROM halfstep.task t USING held h WHERE t.id = h.id AND h.final IS NOT NULL
-    RETURNING h.*
+    RETURNING t AS task, h.final
 ), kept AS (
     INSERT INTO halfstep.history ({task_columns}, state, finished_at, reason, error)
     SELECT {task_columns}, final, clock_timestamp(),
@@ -25,10 +25,11 @@ WITH dead AS (
         CASE WHEN final = 'cancelled' THEN 'Cancelled; its worker died before it could say so.'
              WHEN at_most_once THEN 'The worker died while it held this at-most-once task; it may have had its effect.'
              ELSE format('%%s workers died while they held this task, %%s of them while it ran alone: it probably kills them.',
-                         deaths + 1, lone_deaths + 1) END
-    FROM ended
+                         deaths, lone_deaths) END
+    FROM ended, jsonb_populate_record(task, jsonb_build_object('deaths', (task).deaths + 1,
+                                                               'lone_deaths', (task).lone_deaths + (task).alone::int))
 ), freed AS (
-    DELETE FROM halfstep.unique_key k USING ended e WHERE k.key = e.unique_key AND k.task_id = e.id AND k.expires_at IS NULL
+    DELETE FROM halfstep.unique_key k USING ended e WHERE k.key = (e.task).unique_key AND k.task_id = (e.task).id AND k.expires_at IS NULL
 ), told AS (
     INSERT INTO halfstep.attempt (task_id, number, attempt_id, claim_token, worker_id, started_at, ended_at, outcome, reason, error)
     SELECT id, attempt, attempt_id, claim_token, worker_id, started_at, clock_timestamp(), 'lost', 'worker_lost',

@@ -29,7 +29,9 @@ class Channel:
 
     def __init__(self, end: socket.socket, flags: int = 0) -> None:
         self.end = end
-        self.flags = flags
+        # Plain numbers: the sockets module's flags are enums, whose `|` costs more than the system call.
+        self._flags = int(flags)
+        self._receive_flags = self._flags | int(socket.MSG_CMSG_CLOEXEC)
         self._buffer = bytearray(INLINE_BYTES)
         self._into = [self._buffer]
         self._view = memoryview(self._buffer)
@@ -38,7 +40,7 @@ class Channel:
         """Send one message. Raises BlockingIOError if it does not fit now (nothing was sent), OSError without a reader."""
         data = text.encode()
         if len(data) <= INLINE_BYTES:
-            self.end.send(data, self.flags)
+            self.end.send(data, self._flags)
         else:
             self._send_large(data)
 
@@ -47,11 +49,11 @@ class Channel:
             rest = memoryview(data)
             while rest:
                 rest = rest[file.write(rest) :]
-            socket.send_fds(self.end, [_LARGE], [file.fileno()], self.flags)
+            socket.send_fds(self.end, [_LARGE], [file.fileno()], self._flags)
 
     def receive(self) -> str | None:
         """The next message, None at its end. Raises BlockingIOError if there is none now."""
-        size, ancillary, _, _ = self.end.recvmsg_into(self._into, _FD_SPACE, self.flags | socket.MSG_CMSG_CLOEXEC)
+        size, ancillary, _, _ = self.end.recvmsg_into(self._into, _FD_SPACE, self._receive_flags)
         if ancillary:
             return _read_large(ancillary[0][2])
         return str(self._view[:size], "utf-8") if size else None

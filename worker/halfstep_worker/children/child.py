@@ -53,16 +53,16 @@ class Child:
 
     def _be_born(self) -> None:
         token = secrets.token_hex(8)
+        page, out, out_end, err, err_end = _descriptors()
         near, far = pair()
-        page_fd, (out, out_end), (err, err_end) = pages.create(), os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        self._page = pages.Page(page_fd)
+        self._page = pages.Page(page)
         self.streams = (self._stream("stdout", 0, out, token), self._stream("stderr", 1, err, token))
         self._ledger = Ledger(self.streams)
         self.channel = Channel(near, socket.MSG_DONTWAIT)
         # The child's own end, kept to take back what it has not read.
         self._unread = Channel(far, socket.MSG_DONTWAIT)
-        self.forker.fork(self.id, token, [far.fileno(), out_end, err_end, page_fd])
-        for fd in (page_fd, out_end, err_end):
+        self.forker.fork(self.id, token, [far.fileno(), out_end, err_end, page])
+        for fd in (page, out_end, err_end):
             os.close(fd)
 
     def _stream(self, name: str, index: int, fd: int, token: str) -> Stream:
@@ -123,14 +123,15 @@ class Child:
     def _post(self, task: TaskMessage) -> None:
         number = self._ledger.add(task)
         self._backlog.append((number, write_task(number, task)))
-        self._flush()
+        self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what did not fit before, as far as it fits now."""
         try:
             while self._backlog:
                 self.channel.send(self._backlog[0][1])
                 self._backlog.popleft()
-        except (BlockingIOError, ConnectionError):
+        except OSError:  # full, or its child is dead, or no descriptor is left for a large message: the next time, or bury
             return
 
     # What the pool does with it
@@ -152,8 +153,7 @@ class Child:
         self._receive(events)
         self._ledger.attribute(events)
         self.done += self._ledger.finished(events, kept=self.stop.number if self.stop else 0)
-        if self._backlog:
-            self._flush()
+        self.flush()
         if self._retiring and not self.busy:
             self._close_channel()
 
@@ -264,3 +264,17 @@ class Child:
         for stream in self.streams:
             stream.close()
         self._page.close()
+
+
+def _descriptors() -> list[int]:
+    """A page, and both ends of two pipes. Raises OSError, leaving none open."""
+    opened: list[int] = []
+    try:
+        opened.append(pages.create())
+        opened += os.pipe2(os.O_CLOEXEC)
+        opened += os.pipe2(os.O_CLOEXEC)
+    except OSError:
+        for fd in opened:
+            os.close(fd)
+        raise
+    return opened

@@ -104,7 +104,7 @@ class Pool:
         """
         if self._next:
             self._drop(self._next)
-        self._load()
+        self._try_to_load()
 
     def stop(self, grace: float) -> list[Event]:
         """End everything: bodies get TERM, and KILL after `grace` seconds. The last events. Twice or unstarted is fine."""
@@ -162,12 +162,13 @@ class Pool:
 
     def _keep_deadlines(self, now: float) -> None:
         for child in self._children.values():
+            child.flush()
             if child.stop and now >= child.stop.kill_at:
                 child.stop.kill_at = float("inf")
                 child.kill()
         if self._start_at is not None and now >= self._start_at:
             self._start_at = None
-            self._load()
+            self._try_to_load()
         if self._is_short and now >= self._fork_at:
             self._fill()
         if self._samples and now >= self._sample_at:
@@ -212,7 +213,11 @@ class Pool:
 
     def _fill(self) -> None:
         while self._is_short and self._current:
-            child = Child(next(self._ids), self._current)
+            try:
+                child = Child(next(self._ids), self._current)
+            except OSError:  # no descriptors left
+                self._pause_forks()
+                return
             self._children[child.id] = child
             self._watch(child.channel.end.fileno(), child)
             for stream in child.streams:
@@ -223,6 +228,18 @@ class Pool:
         self._next = Forker(self.settings)
         self._forkers.append(self._next)
         self._watch(self._next.fileno(), self._next)
+
+    def _try_to_load(self) -> None:
+        try:
+            self._load()
+        except (HalfstepError, OSError) as error:  # no room for another process, or no descriptors
+            self._events.append(LoadFailed(str(error)))
+            self._start_later()
+
+    def _start_later(self) -> None:
+        """Each failure in a row doubles the pause."""
+        self._failures += 1
+        self._start_at = time.monotonic() + min(BACKOFF_CAP, BACKOFF_SECONDS * 2 ** min(self._failures, 8))
 
     def _hear(self, forker: Forker) -> None:
         reports = forker.reports()
@@ -272,13 +289,13 @@ class Pool:
 
     def _lose(self, forker: Forker) -> None:
         """A zygote has ended by itself: its children end with it, and another one is started after a pause."""
-        lived = time.monotonic() - forker.started
-        self._failures = 0 if lived > STEADY_SECONDS else self._failures + 1
+        if time.monotonic() - forker.started > STEADY_SECONDS:
+            self._failures = 0
         if forker is self._next:
             self._load_error = self._load_error or "User code could not be loaded: its process ended meanwhile."
             self._events.append(LoadFailed(self._load_error))
         if forker is self._current or not self._current:
-            self._start_at = time.monotonic() + min(BACKOFF_CAP, BACKOFF_SECONDS * 2**self._failures)
+            self._start_later()
         self._drop(forker)
 
     def _drop_unused(self) -> None:

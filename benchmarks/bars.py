@@ -1,0 +1,94 @@
+"""Measures what is promised and prints one line a bar: name, figure, bound, ok or short.
+
+    python -m benchmarks.bars [--room queue] [--only WORD] [--json]
+
+The bars run on a temporary embedded database, or on that of HALFSTEP_DATABASE_URL. Exit code 1 if any bar is short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from halfstep.errors import HalfstepError
+from halfstep_cli.embedded import discard
+from halfstep_cli.station import open_station
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One promise as measured. `figure` and `bound` are for people, with their units."""
+
+    name: str
+    figure: str
+    bound: str
+    ok: bool
+
+
+Measure = Callable[[str], list[Bar]]
+"""Takes the URL of a migrated database that nobody else uses."""
+
+
+def rooms() -> dict[str, dict[str, Measure]]:
+    """The measurements by room and name, in the order that they run."""
+    from benchmarks import queue_room
+
+    return {"queue": queue_room.MEASUREMENTS}
+
+
+def main() -> int:
+    """Measures and prints; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bars", description="Measure what is promised, one line a bar.")
+    parser.add_argument("--room", choices=sorted(rooms()), help="only this room")
+    parser.add_argument("--only", metavar="WORD", help="only measurements whose name has this word in it")
+    parser.add_argument("--json", action="store_true", help="print an array of objects")
+    chosen = parser.parse_args()
+    measured = []
+    for bar in measure(chosen.room, chosen.only or ""):
+        measured.append(bar)
+        if not chosen.json:
+            print(line(bar), flush=True)
+    if chosen.json:
+        print(json.dumps([asdict(bar) for bar in measured], indent=2))
+    return 0 if measured and all(bar.ok for bar in measured) else 1
+
+
+def measure(room: str | None, only: str) -> Iterator[Bar]:
+    """The bars, as they are measured. A measurement that can't be made is a bar that is short."""
+    chosen = [takes for known, takes in rooms().items() if room in (None, known)]
+    for name, take in ((name, take) for takes in chosen for name, take in takes.items() if only in name):
+        print(f"measuring: {name} …", file=sys.stderr, flush=True)
+        try:
+            with database() as url:
+                yield from take(url)
+        except HalfstepError as error:
+            yield Bar(name, "could not be measured", str(error), ok=False)
+
+
+def line(bar: Bar) -> str:
+    """A bar for people."""
+    return f"{bar.name:<48} {bar.figure:>24}   {bar.bound:<28} {'ok' if bar.ok else 'short'}"
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """The given database, or a fresh one for each measurement, so that none leaves its rows to the next."""
+    given = os.environ.get("HALFSTEP_DATABASE_URL")
+    with tempfile.TemporaryDirectory(prefix="halfstep-bars-") as top:
+        Path(top).chmod(0o711)  # as root the server runs as another user, who has to pass
+        try:
+            with open_station(Path(top) / "data", given) as station:
+                yield station.url
+        finally:
+            discard(Path(top) / "data")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The `halfstep` command. Data goes to stdout, everything else to stderr."""

@@ -1,0 +1,13 @@
+"""The commands, a few to a module. Each module has `register(app)`; heavy imports stand inside the functions that need them."""
+
+from __future__ import annotations
+
+import typer
+
+from halfstep_cli.commands import administration, doctor, enqueueing, logs, queues, tasks, worker, workers
+
+
+def register(app: typer.Typer) -> None:
+    """All of them, in the order that the help shows."""
+    for module in (enqueueing, tasks, logs, queues, worker, workers, administration, doctor):
+        module.register(app)

@@ -1,0 +1,202 @@
+"""What doctor looks at. Each check is one question, answered by a `Finding`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from halfstep.errors import HalfstepError, NotPermitted
+
+if TYPE_CHECKING:
+    from halfstep.database import Database
+
+NOTIFY_SECONDS = 2.0
+CLOCK_SECONDS = 5.0
+"""More than this between here and the server confuses people who compare times; the queue itself uses the server's clock only."""
+AHEAD_DAYS = 2
+
+Row = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The answer to one question. ok None: it could not be asked. advice: what to do if it is not ok."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """The database, and the address for LISTEN."""
+
+    database: Database
+    listen_url: str
+
+
+Check = Callable[[Patient], Finding]
+
+
+def examine(patient: Patient) -> Iterator[Finding]:
+    """All findings, in order. Nothing more is asked when the database does not answer or its schema does not fit."""
+    for essential in (reachable, server, schema):
+        finding = _asked(essential, patient)
+        yield finding
+        if finding.ok is False:
+            return
+    for check in (rights, notifications, clock, workers, queues, partitions, default_partitions):
+        yield _asked(check, patient)
+
+
+def _asked(check: Check, patient: Patient) -> Finding:
+    name = check.__name__.replace("_", " ")
+    try:
+        return check(patient)
+    except NotPermitted:
+        return Finding(name, None, "this role may not look", "Ask again as the role that owns the schema.")
+    except HalfstepError as error:
+        return Finding(name, False, " ".join(str(error).split()))
+
+
+def reachable(patient: Patient) -> Finding:
+    """Does the database answer, and how fast?"""
+    patient.database.execute("SELECT 1")
+    began = time.perf_counter()
+    row = patient.database.execute("SELECT current_user AS role, current_database() AS name")[0]
+    milliseconds = (time.perf_counter() - began) * 1000
+    return Finding("reachable", True, f"database {row['name']} as role {row['role']}, {milliseconds:.1f} ms a round trip")
+
+
+def server(patient: Patient) -> Finding:
+    """Is PostgreSQL new enough?"""
+    from halfstep.migrate import check_server, schema_state
+
+    check_server(schema_state(patient.database).server)
+    row = patient.database.execute("SELECT current_setting('server_version') AS version")[0]
+    return Finding("server", True, f"PostgreSQL {row['version']}")
+
+
+def schema(patient: Patient) -> Finding:
+    """May this version of halfstep use the schema?"""
+    from halfstep.migrate import check_schema
+
+    state = check_schema(patient.database)
+    return Finding("schema", True, f"version {state.version}")
+
+
+def rights(patient: Patient) -> Finding:
+    """May this role work, or at least enqueue?"""
+    row = patient.database.execute(_RIGHTS)[0]
+    if row["owns"]:
+        return Finding("rights", True, "this role may do everything: migrate, work, enqueue")
+    if row["enqueues"]:
+        return Finding("rights", True, "this role may enqueue, to the queues granted to it, and do nothing else")
+    advice = f"halfstep grant producer {row['role']} --queue QUEUE, or use the role that owns the schema."
+    return Finding("rights", False, f"role {row['role']} may neither work nor enqueue", advice)
+
+
+def notifications(patient: Patient) -> Finding:
+    """Does a NOTIFY arrive? Without them idle workers poll, which is slower and just as safe."""
+    from halfstep.database import Listener
+
+    channel = f"halfstep_doctor_{secrets.token_hex(8)}"
+    with closing(Listener(patient.listen_url, channel)) as listener:
+        began = time.perf_counter()
+        patient.database.execute("SELECT pg_notify(%(channel)s, 'hello')", {"channel": channel})
+        heard = _heard(listener.wait)
+    if heard:
+        return Finding("notifications", True, f"arrived after {(time.perf_counter() - began) * 1000:.1f} ms")
+    advice = "If there is a pooler in transaction mode, set HALFSTEP_DIRECT_DATABASE_URL to an address that goes past it."
+    return Finding("notifications", False, f"none arrived within {NOTIFY_SECONDS:g} s, so idle workers only poll", advice)
+
+
+def clock(patient: Patient) -> Finding:
+    """Do this machine and the server agree what time it is? Half of the round trip is taken off."""
+    before = datetime.now(UTC)
+    there = patient.database.execute("SELECT clock_timestamp() AS now")[0]["now"]
+    after = datetime.now(UTC)
+    offset = (there - (before + (after - before) / 2)).total_seconds()
+    if abs(offset) <= CLOCK_SECONDS:
+        return Finding("clock", True, f"{offset:+.3f} s between the server and here")
+    return Finding("clock", False, f"the server is {offset:+.1f} s off", "Synchronise both clocks (NTP).")
+
+
+def workers(patient: Patient) -> Finding:
+    """Who works? Nobody need be there while nothing waits."""
+    living = _living(patient)
+    waiting = sum(backlog.waiting for backlog in _backlogs(patient) if not backlog.paused)
+    if not living and waiting:
+        return Finding("workers", False, f"none, and {waiting} tasks wait", "Start one: halfstep worker (or halfstep up).")
+    slots = sum(worker["slots"] for worker in living)
+    return Finding("workers", True, f"{len(living)} alive with {slots} slots" if living else "none, and nothing waits")
+
+
+def queues(patient: Patient) -> Finding:
+    """Is there a queue with waiting tasks that no worker serves?"""
+    living = _living(patient)
+    waiting = [backlog.queue for backlog in _backlogs(patient) if backlog.waiting and not backlog.paused]
+    lonely = [queue for queue in waiting if not any(worker["queues"] is None or queue in worker["queues"] for worker in living)]
+    if lonely:
+        named = ",".join(lonely)
+        return Finding("queues", False, f"tasks wait in {named}, served by nobody", f"halfstep worker --queues {named}")
+    return Finding("queues", True, "every queue with waiting tasks is served")
+
+
+def partitions(patient: Patient) -> Finding:
+    """Are there partitions for the coming days?"""
+    missing = patient.database.run("missing_partitions", ahead=AHEAD_DAYS)
+    if missing:
+        return Finding("partitions", False, f"{len(missing)} of the coming days are missing", "halfstep prune")
+    return Finding("partitions", True, f"there for today and the next {AHEAD_DAYS} days")
+
+
+def default_partitions(patient: Patient) -> Finding:
+    """Did rows fall into a default partition? They are safe there, but are dropped row by row."""
+    row = patient.database.execute(_STRAYS)[0]
+    filled = [name for name in ("history", "attempt", "log") if row[name]]
+    if not filled:
+        return Finding("default partitions", True, "empty")
+    return Finding("default partitions", False, f"rows in that of {', '.join(filled)}", "halfstep prune, every day")
+
+
+def _heard(wait: Callable[..., Sequence[str]]) -> bool:
+    """One notification, waited for; nobody stops us early."""
+    never, writer = os.pipe()
+    try:
+        return bool(wait(NOTIFY_SECONDS, stop_fd=never))
+    finally:
+        os.close(never)
+        os.close(writer)
+
+
+def _living(patient: Patient) -> list[Row]:
+    from halfstep.reports import Reports
+
+    everyone = Reports(patient.database).workers()
+    return [worker for worker in everyone if worker["state"] == "running" and worker["placement"] == "worker"]
+
+
+def _backlogs(patient: Patient) -> list[Any]:
+    from halfstep.queue import Queue
+
+    return list(Queue(patient.database).measure())
+
+
+_RIGHTS = """
+SELECT current_user AS role,
+       (SELECT pg_has_role(current_user, nspowner, 'member') FROM pg_namespace WHERE nspname = 'halfstep') AS owns,
+       (SELECT bool_or(has_function_privilege(current_user, p.oid, 'execute')) FROM pg_proc p
+        JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'halfstep' WHERE p.proname = 'enqueue_many') AS enqueues
+"""
+_STRAYS = """
+SELECT EXISTS (SELECT FROM halfstep.history_default) AS history, EXISTS (SELECT FROM halfstep.attempt_default) AS attempt,
+       EXISTS (SELECT FROM halfstep.log_default) AS log
+"""

@@ -1,0 +1,159 @@
+"""Looking at tasks, and giving them another turn or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from halfstep.errors import HalfstepError, InvalidSettings
+from halfstep_cli.errors import ExitCode, report
+from halfstep_cli.options import Json, TaskId, TaskIds, add
+from halfstep_cli.output import Column, compact, note, plain, show_fields, show_json, show_table, when
+from halfstep_cli.session import Session
+
+STATES = ("scheduled", "ready", "running", "succeeded", "failed", "cancelled")
+COLUMNS = (
+    Column("id", "id", right=True),
+    Column("state", "state"),
+    Column("queue", "queue"),
+    Column("operator", "operator"),
+    Column("attempt", "attempt", right=True),
+    Column("enqueued", "enqueued_at", time=True),
+    Column("ended", "finished_at", time=True),
+    Column("error", "error"),
+)
+ATTEMPTS = (
+    Column("attempt", "number", right=True),
+    Column("outcome", "outcome"),
+    Column("reason", "reason"),
+    Column("worker", "worker"),
+    Column("started", "started_at", time=True),
+    Column("ended", "ended_at", time=True),
+    Column("error", "error"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which tasks to list."""
+
+    state: Annotated[list[str] | None, typer.Option("--state", "-s", metavar="S", help=", ".join(STATES))] = None
+    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="Q", help="Only this queue.")] = None
+    operator: Annotated[str | None, typer.Option("--operator", "-o", metavar="O", help="Only this operator.")] = None
+    label: Annotated[str | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only tasks with this label.")] = None
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=1_000_000, help="At most so many.")] = 50
+
+
+def tasks(session: Session, filters: Filters, json: Json = False) -> None:
+    """List tasks, the newest first."""
+    wanted = _checked(filters)
+    with session.open() as database:
+        from halfstep.reports import Reports, TaskFilter
+
+        chosen = TaskFilter(wanted.state or None, wanted.queue, wanted.operator, wanted.label, wanted.limit)
+        found = Reports(database).tasks(chosen)
+    if json:
+        show_json(found)
+    else:
+        show_table(COLUMNS, found, empty="There are no such tasks.")
+
+
+def show(session: Session, task: TaskId, json: Json = False) -> None:
+    """Show one task.
+
+    Its state, times, error and result, and every attempt.
+    """
+    with session.open() as database:
+        from halfstep.reports import Reports
+
+        found = Reports(database).show(task)
+    if json:
+        show_json(found)
+        return
+    show_fields(_fields(found))
+    if found["attempts"]:
+        print()
+        show_table(ATTEMPTS, found["attempts"], empty="")
+
+
+def retry(session: Session, tasks: TaskIds) -> int:
+    """Give finished tasks a new attempt.
+
+    Under the same id, and with as many attempts as a new task.
+    """
+    with session.open() as database:
+        from halfstep.queue import Queue
+
+        return _each(tasks, Queue(database).retry_finished, said=lambda _: "waits for its next attempt")
+
+
+def cancel(session: Session, tasks: TaskIds) -> int:
+    """Cancel tasks.
+
+    Those that wait end at once; those that run are stopped by their worker within a few seconds.
+    """
+    words = {"cancelled": "is cancelled", "requested": "runs; its worker was asked to stop it"}
+    with session.open() as database:
+        from halfstep.queue import Queue
+
+        return _each(tasks, Queue(database).cancel, said=words.__getitem__)
+
+
+def _each(tasks: Sequence[int], act: Callable[[int], Any], *, said: Callable[[Any], str]) -> int:
+    """Does it to every task, whatever becomes of the others; the exit code of the first that refused."""
+    codes = []
+    for task in tasks:
+        try:
+            note(f"Task {task} {said(act(task))}.")
+        except HalfstepError as error:
+            codes.append(report(error))
+            if codes[-1] in (ExitCode.UNAVAILABLE, ExitCode.NOT_PERMITTED):
+                break
+    return codes[0] if codes else ExitCode.FINE
+
+
+def _checked(filters: Filters) -> Filters:
+    for state in filters.state or ():
+        if state not in STATES:
+            raise InvalidSettings(f"There is no state '{state}'; known: {', '.join(STATES)}.")
+    if filters.label is not None and not filters.label.partition("=")[1]:
+        raise InvalidSettings(f"A label looks like key=value, not '{filters.label}'.")
+    return filters
+
+
+def _fields(task: dict[str, Any]) -> dict[str, str]:
+    state = f"{task['state']} ({task['why']})" if task.get("why") else task["state"]
+    seconds = "" if task["seconds"] is None else f"{task['seconds']:.3f} s"
+    labels = ",".join(f"{key}={value}" for key, value in (task["labels"] or {}).items())
+    return {
+        "task": str(task["id"]),
+        "state": state,
+        "reason": plain(task["reason"]),
+        "error": plain(task["error"]),
+        "result": compact(task["result"]),
+        "progress": compact(task["progress"]),
+        "operator": task["operator"],
+        "args": compact(task["args"]),
+        "queue": task["queue"],
+        "priority": plain(task["priority"]),
+        "attempts": f"{task['attempt']} ({task['failures']} of at most {task['max_attempts']} failed)",
+        "timeout": "" if task["timeout"] is None else f"{task['timeout']:g} s",
+        "unique key": plain(task["unique_key"]),
+        "labels": plain(labels),
+        "enqueued": when(task["enqueued_at"]),
+        "due": when(task["run_at"]),
+        "started": when(task["started_at"]),
+        "ended": when(task["finished_at"]),
+        "ran for": seconds,
+    }
+
+
+def register(app: typer.Typer) -> None:
+    """tasks, show, retry, cancel."""
+    add(app, "tasks", tasks, examples=("halfstep tasks --state failed --queue etl", "halfstep tasks --json | jq '.[].id'"))
+    add(app, "show", show, examples=("halfstep show 42", "halfstep show 42 --json | jq .result"))
+    add(app, "retry", retry, examples=("halfstep retry 42 43",))
+    add(app, "cancel", cancel, examples=("halfstep cancel 42",))

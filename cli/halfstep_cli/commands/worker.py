@@ -1,0 +1,173 @@
+"""`worker`: settings from flags and the environment, signals, and the worker itself."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from halfstep.errors import InvalidSettings
+from halfstep_cli.options import add
+from halfstep_cli.session import Session
+
+if TYPE_CHECKING:
+    from halfstep_worker.settings import WorkerSettings
+    from halfstep_worker.worker import Worker
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the worker serves, and how much of it."""
+
+    queues: Annotated[
+        str | None, typer.Option(metavar="A,B", envvar="HALFSTEP_QUEUES", help="Queues to serve. Default: all.")
+    ] = None
+    slots: Annotated[
+        int, typer.Option(metavar="N", envvar="HALFSTEP_SLOTS", min=1, max=1000, help="Bodies that run at once.")
+    ] = 2
+    grace: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", envvar="HALFSTEP_GRACE", min=0, help="How long bodies run on after TERM. Default: 5."),
+    ] = None
+    memory_per_slot: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MIB",
+            envvar="HALFSTEP_MEMORY_PER_SLOT",
+            min=16,
+            help="Memory of a body. Default: its share of the container's.",
+        ),
+    ] = None
+    name: Annotated[str | None, typer.Option(envvar="HALFSTEP_NAME", help="Default: HOST-PID.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What the bodies may run and reach. Lists in the environment are separated by commas or spaces."""
+
+    source: Annotated[
+        Path | None, typer.Option(metavar="DIR", envvar="HALFSTEP_SOURCE", help="Folder of your scripts and modules.")
+    ] = None
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", envvar="HALFSTEP_IMPORT", help="Module with @task functions. Repeatable."),
+    ] = None
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", envvar="HALFSTEP_ALLOW", help="Its functions need no @task. Repeatable."),
+    ] = None
+    connections: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", envvar="HALFSTEP_CONNECTIONS", help="YAML of name: url, besides HALFSTEP_CONNECTION_<NAME>=url."
+        ),
+    ] = None
+    http_allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST", envvar="HALFSTEP_HTTP_ALLOW", help="Host or network that http may call though refused by default."
+        ),
+    ] = None
+
+
+def worker(session: Session, served: Served, code: Code) -> int:
+    """Run tasks until a signal comes.
+
+    The first TERM or INT drains: nothing more is claimed, what has not started is handed back, what runs may
+    end within the grace. The second stops what still runs; it is released, and runs again elsewhere.
+    """
+    _log_to_stderr()
+    settings = _settings(session, served, code)
+    from halfstep_worker.worker import Worker
+
+    running = Worker(settings)
+    _obey_signals(running)
+    return running.run()
+
+
+def _settings(session: Session, served: Served, code: Code) -> WorkerSettings:
+    from halfstep_worker.settings import WorkerSettings
+
+    chosen = {
+        "queues": _queues(served.queues),
+        "grace": served.grace,
+        "memory_bytes": served.memory_per_slot and served.memory_per_slot * MIB,
+        "name": served.name,
+        "source": _folder(code.source),
+    }
+    return WorkerSettings(
+        database_url=session.url,
+        listen_url=session.direct_url,
+        slots=served.slots,
+        imports=words(code.imports),
+        allow=words(code.allow),
+        http_allow=words(code.http_allow),
+        connections=_connections(session, code.connections),
+        **{name: value for name, value in chosen.items() if value is not None},  # type: ignore[arg-type]
+    )
+
+
+def words(values: Sequence[str] | None) -> list[str]:
+    """Names that may each hold several, separated by commas or spaces."""
+    return [word for value in values or () for word in re.split(r"[,\s]+", value) if word]
+
+
+def _queues(text: str | None) -> list[str] | None:
+    from halfstep_cli.commands.queues import check_name
+
+    names = words([text]) if text is not None else []
+    for name in names:
+        check_name(name)
+    return names or None
+
+
+def _folder(source: Path | None) -> Path | None:
+    if source is not None and not source.is_dir():
+        raise InvalidSettings(f"The source folder {source} does not exist or is no folder.")
+    return source.resolve() if source else None
+
+
+def _connections(session: Session, file: Path | None) -> dict[str, str]:
+    from halfstep_worker.connections import load_connections
+
+    return {name: connection.url for name, connection in load_connections(session.environment, file).items()}
+
+
+def _obey_signals(running: Worker) -> None:
+    """The handler only sets flags; the worker's loop acts."""
+    heard = 0
+
+    def obey(_number: int, _frame: FrameType | None) -> None:
+        nonlocal heard
+        heard += 1
+        running.drain() if heard == 1 else running.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, obey)
+
+
+def _log_to_stderr() -> None:
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("halfstep")
+    logger.addHandler(shown)
+    logger.setLevel(logging.INFO)
+
+
+def register(app: typer.Typer) -> None:
+    """worker."""
+    examples = (
+        "halfstep worker --queues etl,mail --slots 4",
+        "halfstep worker --source ./tasks --import shop.orders --allow pandas",
+    )
+    add(app, "worker", worker, examples=examples)

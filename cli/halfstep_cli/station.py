@@ -1,0 +1,54 @@
+"""Where local work happens: a data folder and its database, the embedded one or one that was given; migrated and ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from halfstep.database import Database, parse_url
+from halfstep.migrate import migrate
+from halfstep_cli.embedded import EmbeddedServer
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """folder: logs, and the embedded server's files. url: how to log in; never shown."""
+
+    folder: Path
+    url: str = field(repr=False)
+    embedded: bool
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return parse_url(self.url).set(drivername="postgresql").render_as_string(hide_password=True)
+
+    @property
+    def worker_logs(self) -> Path:
+        """The folder of the workers' own output."""
+        return self.folder / "workers"
+
+
+@contextmanager
+def open_station(folder: Path, url: str | None = None) -> Iterator[Station]:
+    """Starts the embedded server of `folder`, or uses the database at `url`; leaves when the block ends.
+
+    Raises DatabaseUnavailable, InvalidSettings, NotPermitted (the role may not migrate), SchemaMismatch.
+    """
+    if url is not None:
+        _migrate(url)
+        yield Station(folder, url, embedded=False)
+        return
+    with EmbeddedServer(folder) as server:
+        _migrate(server.url)
+        yield Station(folder, server.url, embedded=True)
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    try:
+        migrate(database)
+    finally:
+        database.close()

@@ -1,0 +1,86 @@
+"""`halfstep up`: workers come for a task and go after it, and nothing is left when it ends, however it ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from end_to_end.conftest import Up, descendants, is_alive, run_halfstep
+from halfstep.database import Database
+from halfstep.producer import enqueue
+from halfstep.reports import Reports
+from waiting import wait_until
+
+
+def enqueue_bash(up: Up, command: str) -> int:
+    database = Database(up.url)
+    try:
+        return enqueue(database, "bash", {"command": command})
+    finally:
+        database.close()
+
+
+def state_of(up: Up, task: int) -> str:
+    database = Database(up.url)
+    try:
+        return Reports(database).states([task])[task]
+    finally:
+        database.close()
+
+
+def test_a_worker_comes_for_a_task_and_leaves_when_nothing_is_left(start_up: Callable[..., Up]) -> None:
+    up = start_up()
+    assert (up.folder / "url").stat().st_mode & 0o777 == 0o600
+    up.await_status(lambda status: status["workers"] == 0, "no worker")
+    task = enqueue_bash(up, "echo hello")
+    up.await_status(lambda status: status["workers"] == 1, "a worker")
+    wait_until(lambda: state_of(up, task) == "succeeded", seconds=20, what="the task's end")
+    up.await_status(lambda status: status["workers"] + status["draining"] == 0, "no worker again")
+    up.signal(signal.SIGTERM)
+    assert up.process.wait(timeout=20) == 0
+    assert not (up.folder / "url").exists()
+
+
+def test_it_ends_by_itself_when_idle_if_told_so(data_folder: Path) -> None:
+    done = run_halfstep("up", "--data", str(data_folder), "--exit-when-idle")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("no workers\nStopped.\n")
+
+
+def test_a_signal_lets_the_body_stop_and_leaves_nothing_running(start_up: Callable[..., Up]) -> None:
+    up = start_up("--workers", "1")
+    enqueue_bash(up, "sleep 86")
+    up.await_status(lambda status: status["running"] == 1, "the body to run")
+    ours = descendants(up.process.pid)
+    assert len(ours) >= 3
+    up.signal(signal.SIGTERM)
+    wait_until(lambda: up.events[-1]["event"] == "leaving", what="the drain")
+    up.signal(signal.SIGTERM)
+    assert up.process.wait(timeout=25) == 0
+    assert [pid for pid in ours if is_alive(pid)] == []
+
+
+def test_workers_and_server_end_when_up_is_killed(start_up: Callable[..., Up]) -> None:
+    up = start_up("--min", "1", "--workers", "1")
+    up.await_status(lambda status: status["workers"] == 1, "a worker")
+    task = enqueue_bash(up, "true")
+    wait_until(lambda: state_of(up, task) == "succeeded", seconds=20, what="the task's end")
+    ours = descendants(up.process.pid)
+    up.process.kill()
+    up.process.wait(timeout=10)
+    wait_until(lambda: not any(map(is_alive, ours)), seconds=40, what="the end of all that it had started")
+
+
+def test_workers_that_never_come_up_end_it_with_their_own_words(data_folder: Path) -> None:
+    done = run_halfstep("up", "--data", str(data_folder), "--min", "2", "--workers", "2", "--import", "no_such_module")
+    assert done.returncode != 0
+    assert "No module named 'no_such_module'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bounds_that_cannot_be_are_refused(data_folder: Path) -> None:
+    done = run_halfstep("up", "--data", str(data_folder), "--min", "3", "--workers", "2")
+    assert done.returncode == 2
+    assert "--workers must be at least 1 and --min between 0 and that" in done.stderr
+    assert not data_folder.exists()

@@ -1,0 +1,131 @@
+"""Migrate: forward only, safe when several start at once, and only code that is too old refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+from waiting import wait_until
+
+from halfstep import enqueue
+from halfstep.database import ConnectionSettings, Database
+from halfstep.errors import NotPermitted, SchemaMismatch
+from halfstep.migrate import LOCK, NEWEST, check_schema, check_server, migrate, pending, schema_state
+from halfstep.statements import migrations
+
+ALL = [name for _, name, _ in migrations()]
+
+
+@pytest.fixture
+def connect_empty(empty_database_url: str) -> Iterator[Callable[..., Database]]:
+    """Makes connections to a database without halfstep's schema."""
+    with ExitStack() as stack:
+        yield lambda settings=None: stack.enter_context(closing(Database(empty_database_url, settings)))
+
+
+@pytest.fixture
+def empty(connect_empty: Callable[..., Database]) -> Database:
+    return connect_empty()
+
+
+def test_an_owner_who_is_no_superuser_migrates_and_enqueues(empty: Database) -> None:
+    assert empty.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")[0]["rolsuper"] is False
+    assert schema_state(empty).version == 0
+    assert pending(empty) == ALL
+    assert migrate(empty) == ALL
+    assert (pending(empty), migrate(empty)) == ([], [])
+    assert check_schema(empty).version == NEWEST
+    assert enqueue(empty, "bash") == 1
+
+
+def test_looking_at_what_is_pending_changes_nothing(empty: Database) -> None:
+    pending(empty)
+    assert empty.execute("SELECT FROM pg_namespace WHERE nspname = 'halfstep'") == []
+
+
+def test_of_several_starting_at_once_one_migrates_and_the_others_find_it_done(
+    connect_empty: Callable[..., Database], threads: ThreadPoolExecutor
+) -> None:
+    done = [task.result(60) for task in [threads.submit(migrate, connect_empty()) for _ in range(5)]]
+    assert sorted(done) == [[], [], [], [], ALL]
+
+
+def test_waiting_for_another_migration_is_not_cut_short_by_a_timeout(
+    connect_empty: Callable[..., Database], empty: Database, threads: ThreadPoolExecutor
+) -> None:
+    other = connect_empty()
+    other.execute("BEGIN")
+    other.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+    hasty = connect_empty(ConnectionSettings(statement_timeout=0.1, lock_timeout=0.1))
+    migrating = threads.submit(migrate, hasty)
+    waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory' AND now() - query_start > '0.3 s'"
+    wait_until(lambda: empty.execute(waits) or migrating.done(), what="a wait longer than the timeouts")
+    other.execute("COMMIT")
+    assert migrating.result(30) == ALL
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [*migrations(), (NEWEST + 1, "broken", "-- oldest code: 1\nSELECT no_such_function();")]
+    monkeypatch.setattr("halfstep.migrate.migrations", lambda: broken)
+    with pytest.raises(SchemaMismatch):
+        migrate(empty)
+    assert empty.execute("SELECT FROM pg_namespace WHERE nspname = 'halfstep'") == []
+    monkeypatch.undo()
+    assert migrate(empty) == ALL
+
+
+def test_an_upgrade_applies_only_what_is_new(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("halfstep.migrate.migrations", lambda: migrations()[:1])
+    assert migrate(empty) == ALL[:1]
+    monkeypatch.undo()
+    assert pending(empty) == ALL[1:]
+    with pytest.raises(SchemaMismatch, match=f"has schema 1, this halfstep needs {NEWEST}; run `halfstep migrate`"):
+        check_schema(empty)
+    assert migrate(empty) == ALL[1:]
+
+
+def newer(database: Database, *, oldest_code: int) -> None:
+    sql = "INSERT INTO halfstep.migration (version, name, oldest_code) VALUES (%(version)s, 'newer', %(oldest)s)"
+    database.execute(sql, {"version": NEWEST + 1, "oldest": oldest_code})
+
+
+def test_older_code_goes_on_with_a_newer_schema_that_allows_it(empty: Database) -> None:
+    migrate(empty)
+    newer(empty, oldest_code=NEWEST)
+    assert check_schema(empty).version == NEWEST + 1
+    assert (pending(empty), migrate(empty)) == ([], [])
+
+
+def test_code_that_is_too_old_refuses(empty: Database) -> None:
+    migrate(empty)
+    newer(empty, oldest_code=NEWEST + 1)
+    for refusing in (check_schema, migrate):
+        with pytest.raises(SchemaMismatch, match=f"knows schema {NEWEST}, but the database asks for {NEWEST + 1} or newer; upgrade halfstep"):
+            refusing(empty)
+
+
+def test_a_database_without_the_schema_says_to_migrate(empty: Database) -> None:
+    with pytest.raises(SchemaMismatch, match="run `halfstep migrate`"):
+        check_schema(empty)
+    with pytest.raises(SchemaMismatch, match="run `halfstep migrate`"):
+        empty.run("leases")
+    with pytest.raises(SchemaMismatch, match="run `halfstep migrate`"):
+        enqueue(empty, "bash")
+
+
+def test_a_role_that_may_make_no_schema_is_told_so(server: Any) -> None:
+    name = server.make_database(template="template0")
+    guest = server.make_role()
+    with closing(Database(server.url(name, guest))) as database, pytest.raises(NotPermitted, match="may create a schema"):
+        migrate(database)
+    server.drop(name)
+    server.admin(f"DROP ROLE {guest[0]}")
+
+
+def test_a_server_that_is_too_old_is_refused() -> None:
+    check_server(14)
+    with pytest.raises(SchemaMismatch, match="PostgreSQL 13; halfstep needs 14 or newer"):
+        check_server(13)
