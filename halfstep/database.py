@@ -75,7 +75,7 @@ class Database:
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """The rows of one statement. A connection that broke is closed, so that the next call makes a new one."""
         try:
-            result = self._connected().exec_driver_sql(sql, dict(parameters or {}))
+            result = self._connected().exec_driver_sql(sql, dict(parameters) if parameters else None)
             return [cast(Row, row._mapping) for row in result] if result.returns_rows else []
         except DBAPIError as error:
             if error.connection_invalidated or self._is_broken():

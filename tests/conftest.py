@@ -20,6 +20,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import psycopg2
 import pytest
 
@@ -33,6 +34,9 @@ from halfstep.reports import Reports
 from halfstep_cli.embedded import EmbeddedServer, discard
 from waiting import wait_until
 
+hypothesis.settings.register_profile("tests", deadline=None, max_examples=60)  # the machine may be shared
+hypothesis.settings.load_profile("tests")
+
 FOLDER = "HALFSTEP_TEST_FOLDER"
 """Names the folder of this run's embedded server; set by the process that all xdist workers descend from."""
 
@@ -40,7 +44,9 @@ FOLDER = "HALFSTEP_TEST_FOLDER"
 def pytest_configure(config: pytest.Config) -> None:
     """The server of the environment that the tests run in is none of theirs."""
     os.environ.pop("HALFSTEP_DATABASE_URL", None)
-    config.addinivalue_line("markers", "alters_schema: changes tables, partitions or millions of rows; its database is not used again.")
+    config.addinivalue_line(
+        "markers", "alters_schema: changes tables, partitions or millions of rows; its database is not used again."
+    )
     if not hasattr(config, "workerinput"):
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="halfstep-tests-")
         os.chmod(os.environ[FOLDER], 0o711)  # as root the server runs as another user
@@ -102,7 +108,9 @@ class TestServer:
         fresh = f"test_{secrets.token_hex(6)}"
         self.admin(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         self.admin(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-        wait_until(lambda: not self.admin(f"SELECT FROM pg_stat_activity WHERE datname = '{name}'"), what="the end of old connections")
+        wait_until(
+            lambda: not self.admin(f"SELECT FROM pg_stat_activity WHERE datname = '{name}'"), what="the end of old connections"
+        )
         self.admin(f"ALTER DATABASE {name} RENAME TO {fresh}")
         self.admin(f"ALTER DATABASE {fresh} ALLOW_CONNECTIONS true")
         with closing(Database(self.url(fresh))) as database:

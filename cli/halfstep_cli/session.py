@@ -65,7 +65,7 @@ class Session:
             raise self._explained(error) from error
 
     def _explained(self, error: HalfstepError) -> HalfstepError:
-        if self._given:
+        if self._given or self.environment.get(DIRECT_URL):
             return error
         return DatabaseUnavailable(
             f"The database of `halfstep up` does not answer at the address in {self._local}; start it: halfstep up."

@@ -6,8 +6,6 @@ CREATE TABLE halfstep.installation (
     id            uuid NOT NULL DEFAULT gen_random_uuid(),
     fixed_queues  boolean NOT NULL DEFAULT false,   -- true: a task for a queue that has no row is refused
     args_bytes    integer NOT NULL DEFAULT 262144,
-    result_bytes  integer NOT NULL DEFAULT 262144,
-    log_bytes     integer NOT NULL DEFAULT 4194304,
     history_days  integer NOT NULL DEFAULT 14 CHECK (history_days >= 1)
 );
 INSERT INTO halfstep.installation DEFAULT VALUES;

@@ -25,7 +25,9 @@ def test_a_waiting_task_ends_at_once(database: Database, queue: Queue, reports: 
     assert (task["state"], task["reason"], task["attempts"]) == ("cancelled", "cancelled", [])
 
 
-def test_a_running_task_is_told_to_stop_and_its_worker_writes_the_end(database: Database, queue: Queue, worker: Any, reports: Reports) -> None:
+def test_a_running_task_is_told_to_stop_and_its_worker_writes_the_end(
+    database: Database, queue: Queue, worker: Any, reports: Reports
+) -> None:
     id = enqueue(database, "bash")
     (claim,) = worker.claim()
     assert queue.cancel_requests(worker.id) == []
@@ -36,7 +38,9 @@ def test_a_running_task_is_told_to_stop_and_its_worker_writes_the_end(database: 
     assert [(a["outcome"], a["reason"]) for a in reports.show(id)["attempts"]] == [("cancelled", "cancelled")]
 
 
-def test_a_body_that_finished_in_spite_of_the_cancel_has_succeeded(database: Database, queue: Queue, worker: Any, reports: Reports) -> None:
+def test_a_body_that_finished_in_spite_of_the_cancel_has_succeeded(
+    database: Database, queue: Queue, worker: Any, reports: Reports
+) -> None:
     id = enqueue(database, "bash")
     claims = worker.claim()
     queue.cancel(id)
@@ -96,8 +100,8 @@ def test_a_cancel_that_meets_a_claim_in_flight_asks_the_new_worker(
 
 
 def test_a_cancel_that_meets_a_release_in_flight_ends_the_task(
-    database: Database, make_worker: Any, connect: Callable[[], Database], threads: ThreadPoolExecutor, queue: Queue, reports: Reports,
-    wait_for_lock_waiters: Callable[[int], None],
+    database: Database, make_worker: Any, connect: Callable[[], Database], threads: ThreadPoolExecutor, queue: Queue,
+    reports: Reports, wait_for_lock_waiters: Callable[[int], None],
 ) -> None:  # fmt: skip
     id = enqueue(database, "bash")
     flying = connect()

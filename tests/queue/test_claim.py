@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,7 +23,15 @@ def ids(claims: list[Any]) -> list[int]:
 
 def test_a_claim_carries_what_the_body_needs(database: Database, worker: Any) -> None:
     id = enqueue(
-        database, "bash", {"command": "é"}, queue="etl", timeout=2.5, max_attempts=7, backoff_base=2, backoff_cap=9, at_most_once=True
+        database,
+        "bash",
+        {"command": "é"},
+        queue="etl",
+        timeout=2.5,
+        max_attempts=7,
+        backoff_base=2,
+        backoff_cap=9,
+        at_most_once=True,
     )
     (claim,) = worker.claim(queues=["etl"])
     assert (claim.id, claim.queue, claim.operator, claim.args) == (id, "etl", "bash", '{"command": "é"}')
@@ -53,7 +62,9 @@ def test_no_more_than_the_wish_is_taken_or_locked(database: Database, worker: An
         assert len(other.fetchall()) == 11
 
 
-@pytest.mark.parametrize("other", [{"queue": "other"}, {"placement": "pod"}, {"cluster": "c"}, {"run_at": "2100-01-01T00:00:00Z"}])
+@pytest.mark.parametrize(
+    "other", [{"queue": "other"}, {"placement": "pod"}, {"cluster": "c"}, {"run_at": "2100-01-01T00:00:00Z"}]
+)
 def test_a_claim_takes_nothing_that_the_worker_does_not_serve(database: Database, worker: Any, other: dict[str, Any]) -> None:
     enqueue(database, "bash", **other)
     assert worker.claim(10) == []
@@ -77,10 +88,12 @@ def test_racing_workers_share_the_tasks_and_no_task_goes_to_two(
         return taken
 
     shares = [task.result(60) for task in [threads.submit(take, worker) for worker in workers]]
-    assert sorted(sum(shares, [])) == made
+    assert sorted(itertools.chain(*shares)) == made
 
 
-def test_a_locked_row_is_passed_over_instead_of_waited_for(database: Database, worker: Any, raw_connect: Callable[[], Any]) -> None:
+def test_a_locked_row_is_passed_over_instead_of_waited_for(
+    database: Database, worker: Any, raw_connect: Callable[[], Any]
+) -> None:
     first, second = enqueue_many(database, [NewTask("bash", {}, {})] * 2)
     other = raw_connect()
     other.cursor().execute("SELECT FROM halfstep.task WHERE id = %s FOR UPDATE", (first,))
@@ -101,7 +114,9 @@ def test_a_worker_that_is_not_registered_claims_nothing(database: Database, work
     assert not worker.exchange(Wish(1, "00000000-0000-0000-0000-000000000001")).mine
 
 
-def test_suspects_are_told_and_claimed_only_on_purpose(database: Database, worker: Any, administration: Administration, queue: Queue) -> None:
+def test_suspects_are_told_and_claimed_only_on_purpose(
+    database: Database, worker: Any, administration: Administration, queue: Queue
+) -> None:
     suspect = enqueue(database, "bash")
     database.execute("UPDATE halfstep.task SET alone = true")
     other = enqueue(database, "bash")

@@ -42,8 +42,8 @@ def test_a_task_has_the_documented_defaults(database: Database, reports: Reports
 
 def test_every_option_reaches_the_task(database: Database, reports: Reports) -> None:
     id = enqueue(
-        database, "pod", {"image": "x"}, queue="etl", priority=7, unique_key="k", unique_for=timedelta(hours=1), placement="pod", cluster="c",
-        timeout=1.5, max_attempts=9, backoff_base=2, backoff_cap=3, at_most_once=True, labels={"team": "a"},
+        database, "pod", {"image": "x"}, queue="etl", priority=7, unique_key="k", unique_for=timedelta(hours=1), placement="pod",
+        cluster="c", timeout=1.5, max_attempts=9, backoff_base=2, backoff_cap=3, at_most_once=True, labels={"team": "a"},
     )  # fmt: skip
     task = reports.show(id)
     assert (task["queue"], task["priority"], task["placement"], task["cluster"], task["timeout"]) == ("etl", 7, "pod", "c", 1.5)
@@ -65,7 +65,8 @@ def test_any_language_enqueues_with_plain_sql(database: Database, reports: Repor
 
 
 def test_a_null_argument_in_sql_means_the_default(database: Database, reports: Reports) -> None:
-    sql = "SELECT halfstep.enqueue('bash', queue => NULL, priority => NULL, max_attempts => NULL, backoff_cap => NULL, labels => NULL) AS id"
+    nulls = "queue => NULL, priority => NULL, max_attempts => NULL, backoff_cap => NULL, labels => NULL"
+    sql = f"SELECT halfstep.enqueue('bash', {nulls}) AS id"
     task = reports.show(database.execute(sql)[0]["id"])
     assert (task["queue"], task["priority"], task["max_attempts"], task["backoff_cap"]) == ("default", 0, 3, 300)
 
@@ -93,7 +94,9 @@ def test_a_sqlalchemy_session_takes_its_task_back_with_its_transaction(engine: s
     assert count(database) == 2
 
 
-def test_a_plain_driver_connection_takes_its_task_back_with_its_transaction(raw_connect: Callable[[], Any], database: Database) -> None:
+def test_a_plain_driver_connection_takes_its_task_back_with_its_transaction(
+    raw_connect: Callable[[], Any], database: Database
+) -> None:
     connection = raw_connect()
     enqueue(connection, "bash")
     connection.rollback()
@@ -172,13 +175,15 @@ def test_one_bad_task_refuses_all_and_is_named_by_its_number(database: Database)
 
 def test_the_last_task_alone_in_its_chunk_is_named_too(database: Database) -> None:
     tasks = [NewTask("bash", {}, {})] * 5_000
-    with pytest.raises(InvalidTask, match="^Task 5001: The timeout"), database.transaction():
+    with pytest.raises(InvalidTask, match=r"^Task 5001: The timeout"), database.transaction():
         enqueue_many(database, [*tasks, NewTask("bash", {}, {"timeout": -1})])
 
 
 def test_the_sql_function_names_the_bad_task_too(database: Database) -> None:
     with pytest.raises(InvalidTask, match=r"^Task 2 of 3: The args must be a JSON object"):
-        database.execute("""SELECT halfstep.enqueue_many('[{"operator":"a","args":{}},{"operator":"a","args":[1]},{"operator":"a"}]')""")
+        database.execute(
+            """SELECT halfstep.enqueue_many('[{"operator":"a","args":{}},{"operator":"a","args":[1]},{"operator":"a"}]')"""
+        )
 
 
 # -- what is refused -----------------------------------------------------------------------------------------------------------
@@ -213,7 +218,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"unique_key": "k", "unique_for": -1}, "unique_for must be more than 0"),
     ({"run_at": "infinity"}, "point in time"),
     ({"run_at": "tomorrow-ish"}, "invalid input syntax for type timestamp"),
-    ({"run_at": datetime(2030, 1, 1)}, "no time zone"),  # noqa: DTZ001
+    ({"run_at": datetime(2030, 1, 1)}, "no time zone"),
     ({"priority": "high"}, "invalid input syntax for type integer"),
     ({"priority": 2**31}, "out of range"),
     ({"queue": "no such!"}, "queue name has 1 to 63"),
@@ -245,7 +250,9 @@ def test_the_limit_of_the_args_is_the_installations(database: Database) -> None:
         enqueue(database, "bash", {"x": "y" * 200})
 
 
-def test_an_unknown_queue_is_made_unless_queues_are_fixed(database: Database, administration: Administration, queue: Queue) -> None:
+def test_an_unknown_queue_is_made_unless_queues_are_fixed(
+    database: Database, administration: Administration, queue: Queue
+) -> None:
     enqueue(database, "bash", queue="made")
     administration.set_queue("known", weight=3)
     administration.fix_queues(True)

@@ -43,7 +43,9 @@ def test_each_ending_of_a_batch_keeps_its_own_outcome(database: Database, worker
     ]
 
 
-@pytest.mark.parametrize("result", ["null", "1", '"é\\u2028\\""', '[1, {"a": [null, true, 1.25]}]', json.dumps({"x": "y" * 200_000})])
+@pytest.mark.parametrize(
+    "result", ["null", "1", '"é\\u2028\\""', '[1, {"a": [null, true, 1.25]}]', json.dumps({"x": "y" * 200_000})]
+)
 def test_a_result_comes_back_as_it_went(database: Database, worker: Any, reports: Reports, result: str) -> None:
     id = enqueue(database, "bash")
     worker.finish(*worker.claim(), outcome=Succeeded(result))
@@ -64,10 +66,14 @@ def test_a_value_that_sql_cannot_hold_undoes_the_exchange_and_its_neighbours_can
     assert worker.finish(bad, outcome=Failed("refused")) == []
 
 
-def test_after_a_lost_reply_the_worker_finds_what_it_holds_and_what_was_recorded(database: Database, worker: Any, queue: Queue) -> None:
+def test_after_a_lost_reply_the_worker_finds_what_it_holds_and_what_was_recorded(
+    database: Database, worker: Any, queue: Queue
+) -> None:
     enqueue_many(database, [NewTask("bash", {}, {})] * 3)
     first = worker.claim(1)
-    lost = worker.queue.exchange(worker.turn(), Wish(2, token()), [Ending(first[0], Succeeded())])  # committed; nobody hears of it
+    lost = worker.queue.exchange(
+        worker.turn(), Wish(2, token()), [Ending(first[0], Succeeded())]
+    )  # committed; nobody hears of it
     assert queue.resync(worker.id) == worker.sequence + 2
     assert queue.recorded(first) == {first[0].id}
     assert queue.holdings(worker.id) == lost.claims
@@ -102,7 +108,9 @@ def test_an_exchange_that_arrives_after_the_resync_does_nothing(
     assert queue.recorded(claims) == set()
 
 
-def test_an_exchange_out_of_turn_locks_no_task(database: Database, worker: Any, connect: Callable[[], Database], make_worker: Any) -> None:
+def test_an_exchange_out_of_turn_locks_no_task(
+    database: Database, worker: Any, connect: Callable[[], Database], make_worker: Any
+) -> None:
     enqueue(database, "bash")
     worker.sequence += 5
     other = make_worker(on=Queue(connect()))

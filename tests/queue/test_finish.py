@@ -52,7 +52,9 @@ def test_a_rescued_task_cannot_be_finished_by_its_first_worker(database: Databas
 
 
 @pytest.mark.parametrize("verb", ["finish", "retry", "release"])
-def test_an_old_token_ends_nothing_whatever_the_task_does_now(database: Database, make_worker: Any, reports: Reports, verb: str) -> None:
+def test_an_old_token_ends_nothing_whatever_the_task_does_now(
+    database: Database, make_worker: Any, reports: Reports, verb: str
+) -> None:
     id = enqueue(database, "bash")
     first = make_worker()
     (old,) = first.claim()
@@ -97,5 +99,3 @@ def test_a_finish_waits_for_a_cancel_of_its_task_and_still_counts(
     canceller.execute("COMMIT")
     assert finish.result(10) == []
     assert reports.show(id)["state"] == "succeeded"
-
-

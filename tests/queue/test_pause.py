@@ -40,7 +40,9 @@ def test_what_runs_goes_on_while_its_queue_is_paused(database: Database, queue: 
     assert reports.show(id)["state"] == "succeeded"
 
 
-def test_enqueueing_to_a_paused_queue_works_and_show_says_why_it_waits(database: Database, queue: Queue, reports: Reports) -> None:
+def test_enqueueing_to_a_paused_queue_works_and_show_says_why_it_waits(
+    database: Database, queue: Queue, reports: Reports
+) -> None:
     queue.pause("default")
     queue.pause("default")
     task = reports.show(enqueue(database, "bash"))

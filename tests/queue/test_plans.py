@@ -20,7 +20,10 @@ from halfstep.statements import statement
 pytestmark = [pytest.mark.xdist_group("plans"), pytest.mark.slow]
 
 MILLION = 1_000_000
-_COLUMNS = "id, queue, placement, cluster, state, priority, operator, args, at_most_once, max_attempts, backoff_base, backoff_cap, enqueued_at, run_at"
+_COLUMNS = (
+    "id, queue, placement, cluster, state, priority, operator, args, at_most_once, max_attempts, backoff_base, backoff_cap,"
+    " enqueued_at, run_at"
+)
 _FILL = """
 INSERT INTO halfstep.task ({columns})
 SELECT nextval('halfstep.task_id'), '{queue}', '{placement}', '', '{state}', 5, 'bash', '{{}}', false, 3, 1, 300, now(), {run_at}
@@ -28,7 +31,8 @@ FROM generate_series(1, {number}) AS n;
 """
 _FINISHED = """
 INSERT INTO halfstep.history ({columns}, finished_at, attempt, failures, deaths, lone_deaths, alone)
-SELECT nextval('halfstep.task_id'), 'default', 'worker', '', 'succeeded', 5, 'bash', '{{}}', false, 3, 1, 300, now(), now(), now(), 1, 0, 0, 0, false
+SELECT nextval('halfstep.task_id'), 'default', 'worker', '', 'succeeded', 5, 'bash', '{{}}', false, 3, 1, 300, now(), now(),
+    now(), 1, 0, 0, 0, false
 FROM generate_series(1, {number}) AS n;
 """
 
@@ -105,8 +109,10 @@ def _fill(database: Database, **values: Any) -> None:
 
 def _fill_with_others(database: Database) -> None:
     """A million rows of each kind that a claim must not walk over. Indexes last and no log: that takes a third of the time."""
-    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'halfstep' AND tablename = 'task' AND indexname <> 'task_pkey'"
-    kept = database.execute(indexes)
+    kept = database.execute(
+        "SELECT indexname, indexdef FROM pg_indexes"
+        " WHERE schemaname = 'halfstep' AND tablename = 'task' AND indexname <> 'task_pkey'"
+    )
     for row in kept:
         database.script(f"DROP INDEX halfstep.{row['indexname']}")
     today = database.execute("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') AS day")[0]["day"]
@@ -123,7 +129,7 @@ def _fill_with_others(database: Database) -> None:
 
 @pytest.fixture(scope="module")
 def crowded_url(server: Any) -> Iterator[str]:
-    """A database with a million tasks of each kind that is not ours, and 1,000 ready ones of the queue `default`; no statistics."""
+    """A database with a million tasks of each kind that is not ours and 1,000 ready ones of `default`; no statistics."""
     name = server.make_database()
     with closing(Database(server.url(name))) as database:
         database.execute("SET statement_timeout = 0")

@@ -44,7 +44,9 @@ def finish_one(database: Database, worker: Any, *, days_ago: int = 0) -> int:
     return id
 
 
-def test_a_week_of_partitions_lies_ahead_after_migrating_and_after_pruning(database: Database, administration: Administration) -> None:
+def test_a_week_of_partitions_lies_ahead_after_migrating_and_after_pruning(
+    database: Database, administration: Administration
+) -> None:
     for parent in PARENTS:
         expected = {f"{parent}_{day(database, ahead)}" for ahead in range(8)} | {f"{parent}_default"}
         assert partitions(database, parent) == expected
@@ -57,7 +59,10 @@ def test_a_partition_is_like_its_parent_with_all_its_indexes(database: Database,
     sql = "SELECT count(*) AS n FROM pg_indexes WHERE schemaname = 'halfstep' AND tablename = %(table)s"
     for parent in PARENTS:
         made = add(database, parent, ahead=9)
-        numbers = {database.execute(sql, {"table": table})[0]["n"] for table in (made, f"{parent}_default", f"{parent}_{day(database, 0)}")}
+        numbers = {
+            database.execute(sql, {"table": table})[0]["n"]
+            for table in (made, f"{parent}_default", f"{parent}_{day(database, 0)}")
+        }
         assert len(numbers) == 1
 
 
@@ -90,14 +95,18 @@ def test_rows_past_retention_in_a_default_partition_are_deleted(
     database: Database, administration: Administration, worker: Any, reports: Reports
 ) -> None:
     gone, kept = finish_one(database, worker, days_ago=15), finish_one(database, worker, days_ago=13)
-    database.execute("INSERT INTO halfstep.attempt (task_id, number, ended_at, outcome) VALUES (1, 1, now() - interval '15 days', 'lost')")
+    database.execute(
+        "INSERT INTO halfstep.attempt (task_id, number, ended_at, outcome) VALUES (1, 1, now() - interval '15 days', 'lost')"
+    )
     database.execute("INSERT INTO halfstep.log VALUES (1, 1, 0, now() - interval '15 days', '[]')")
     assert administration.prune().rows == 3
     assert set(reports.states([gone, kept])) == {kept}
     assert database.execute("SELECT FROM halfstep.attempt UNION ALL SELECT FROM halfstep.log") == []
 
 
-def test_workers_and_keys_past_their_time_are_deleted(database: Database, administration: Administration, worker: Any, queue: Any) -> None:
+def test_workers_and_keys_past_their_time_are_deleted(
+    database: Database, administration: Administration, worker: Any, queue: Any
+) -> None:
     enqueue(database, "bash", unique_key="ended", unique_for=3600)
     enqueue(database, "bash", unique_key="lives")
     queue.deregister(worker.id)

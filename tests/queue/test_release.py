@@ -23,7 +23,9 @@ def test_what_never_started_goes_back_as_if_it_had_not_been_claimed(
         worker.finish(claim)
 
 
-def test_what_was_stopped_runs_again_and_the_attempt_says_why(database: Database, worker: Any, queue: Queue, reports: Reports) -> None:
+def test_what_was_stopped_runs_again_and_the_attempt_says_why(
+    database: Database, worker: Any, queue: Queue, reports: Reports
+) -> None:
     id = enqueue(database, "bash")
     queue.release(worker.claim(), reason="drain", started=True)
     task = reports.show(id)

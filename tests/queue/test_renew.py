@@ -51,7 +51,9 @@ def test_a_worker_that_leaves_with_empty_hands_is_gone(worker: Any, queue: Queue
     assert [told["state"] for told in reports.workers(everyone=True)] == ["stopped"]
 
 
-def test_what_a_leaving_worker_still_holds_is_rescued_at_once(database: Database, worker: Any, queue: Queue, reports: Reports) -> None:
+def test_what_a_leaving_worker_still_holds_is_rescued_at_once(
+    database: Database, worker: Any, queue: Queue, reports: Reports
+) -> None:
     id = enqueue(database, "bash")
     worker.claim()
     queue.deregister(worker.id)

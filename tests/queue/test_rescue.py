@@ -1,4 +1,4 @@
-"""Rescue: tasks of dead workers run again elsewhere; a task that kills its workers is found out and its neighbours are not blamed."""
+"""Rescue: tasks of dead workers run again elsewhere; a task that kills its workers is found out, its neighbours not blamed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ from halfstep.queue import Queue
 from halfstep.reports import Reports
 
 
-def test_a_retry_waits_for_its_delay_and_counts_the_failure(database: Database, worker: Any, queue: Queue, reports: Reports) -> None:
+def test_a_retry_waits_for_its_delay_and_counts_the_failure(
+    database: Database, worker: Any, queue: Queue, reports: Reports
+) -> None:
     id = enqueue(database, "bash")
     assert queue.retry([(worker.claim()[0], Retry("It broke.", 3600.0, "crash"))]) == []
     task = reports.show(id)

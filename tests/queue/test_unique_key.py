@@ -37,7 +37,9 @@ def test_a_finish_frees_the_key(database: Database, worker: Any, outcome: Failed
     assert enqueue(database, "bash", unique_key="k") != first
 
 
-def test_a_cancel_a_lost_task_and_a_release_free_the_key(database: Database, queue: Queue, make_worker: Callable[..., Any]) -> None:
+def test_a_cancel_a_lost_task_and_a_release_free_the_key(
+    database: Database, queue: Queue, make_worker: Callable[..., Any]
+) -> None:
     queue.cancel(enqueue(database, "bash", unique_key="waiting"))
     enqueue(database, "bash", unique_key="lost", at_most_once=True)
     dying = make_worker()
@@ -78,7 +80,9 @@ def test_a_retry_is_refused_with_the_holders_id(database: Database, queue: Queue
     assert keys(database) == {"k": first}
 
 
-def test_sixteen_racing_threads_get_the_one_id(connect: Callable[[], Database], database: Database, threads: ThreadPoolExecutor) -> None:
+def test_sixteen_racing_threads_get_the_one_id(
+    connect: Callable[[], Database], database: Database, threads: ThreadPoolExecutor
+) -> None:
     connections = [connect() for _ in range(16)]
     for round in range(5):
         tasks = [threads.submit(enqueue, connection, "bash", unique_key=f"k{round}") for connection in connections]
@@ -96,7 +100,10 @@ def test_racing_batches_with_the_same_keys_in_other_orders_never_wait_for_each_o
 
 
 def test_an_enqueue_waits_for_another_ones_open_transaction(
-    raw_connect: Callable[[], Any], connect: Callable[[], Database], threads: ThreadPoolExecutor, wait_for_lock_waiters: Callable[[int], None]
+    raw_connect: Callable[[], Any],
+    connect: Callable[[], Database],
+    threads: ThreadPoolExecutor,
+    wait_for_lock_waiters: Callable[[int], None],
 ) -> None:
     for end, same in (("commit", True), ("rollback", False)):
         holder = raw_connect()

@@ -69,10 +69,14 @@ class Exchanger(threading.Thread):
 
     def run(self) -> None:
         """Rounds until stopped and empty."""
-        while not (self._stopped.is_set() and not self._outgoing and not self._uncertain):
+        while not (self._stopped.is_set() and self._is_empty()):
             self._round()
         self._leave()
         self._database.close()
+
+    def _is_empty(self) -> bool:
+        """Nothing is left to write, and no reply is missing that could have brought claims we would have to hand back."""
+        return not self._outgoing and not (self._uncertain and self._held)
 
     def stop(self, *, timeout: float) -> bool:
         """Writes what it has and deregisters; whether that was done within `timeout` seconds."""

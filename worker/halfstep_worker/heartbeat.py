@@ -39,6 +39,7 @@ class Heartbeat(threading.Thread):
         self._settings = settings
         self._pulse = pulse
         self._stopped = threading.Event()
+        self._stuck = False
 
     def run(self) -> None:
         """Beats every `renew_seconds`; at a failure sooner, so that a short outage costs no lease."""
@@ -51,8 +52,11 @@ class Heartbeat(threading.Thread):
         """One renewal, if the loop deserves it; whether it was recorded."""
         pulse = self._pulse
         if now - pulse.turned_at > self._settings.lease_seconds:
-            emit("loop.stuck", seconds=now - pulse.turned_at)
+            if not self._stuck:
+                emit("loop.stuck", seconds=now - pulse.turned_at)
+            self._stuck = True
             return False
+        self._stuck = False
         worker = pulse.worker_id
         try:
             drain = self._queue.renew(worker, busy=pulse.busy, fenced=pulse.fenced)

@@ -82,7 +82,9 @@ class Worker:
     def _close(self) -> bool:
         self._bodies.stop()
         self._desk.send(self._bodies.take_outgoing(time.monotonic(), everything=True))
-        written = self._exchanger.stop(timeout=self.settings.stop_grace + 10)
+        patience = self.settings.stop_grace + 10
+        self._pulse.turned_at = time.monotonic() + patience  # the exchange still writes: the lease is not to end meanwhile
+        written = self._exchanger.stop(timeout=patience)
         if self._listener:
             self._listener.stop()
         self._heartbeat.stop()

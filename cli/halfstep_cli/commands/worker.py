@@ -49,6 +49,9 @@ class Served:
         ),
     ] = None
     name: Annotated[str | None, typer.Option(envvar="HALFSTEP_NAME", help="Default: HOST-PID.")] = None
+    notify: Annotated[
+        bool, typer.Option("--notify/--no-notify", envvar="HALFSTEP_NOTIFY", help="Listen for hints, besides polling.")
+    ] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ def _settings(session: Session, served: Served, code: Code) -> WorkerSettings:
         database_url=session.url,
         listen_url=session.direct_url,
         slots=served.slots,
+        notify=served.notify,
         imports=words(code.imports),
         allow=words(code.allow),
         http_allow=words(code.http_allow),

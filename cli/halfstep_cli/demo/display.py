@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -105,8 +105,10 @@ def panel(picture: Picture) -> RenderableType:
     numbers.add_row("rate", f"{progress.rate:.0f} tasks/s", "")
     numbers.add_row("latency", f"{shown(progress.waited)} waiting", f"{shown(progress.ran)} running (medians)")
     bar = ProgressBar(total=max(1, progress.total), completed=progress.ended, width=50)
-    head = Text(f"{progress.stage}: {progress.ended} of {progress.total} tasks")
-    return Panel(Group(head, bar, numbers), title="halfstep demo", subtitle=f"{picture.seconds:.1f} s", width=66)
+    rows = Table.grid()
+    for row in (Text(f"{progress.stage}: {progress.ended} of {progress.total} tasks"), bar, numbers):
+        rows.add_row(row)
+    return Panel(rows, title="halfstep demo", subtitle=f"{picture.seconds:.1f} s", width=66)
 
 
 def shown(seconds: float) -> str:

@@ -108,9 +108,7 @@ class Runner:
         self._page.begin(task.number, started)
         if self._page.stops(task.number):
             raise Stopped(self._page.reason(task.number) or "")
-        context.enter(
-            task_id=task.task_id, attempt=task.attempt, deadline_seconds=task.timeout, link=self._link
-        )
+        context.enter(task_id=task.task_id, attempt=task.attempt, deadline_seconds=task.timeout, link=self._link)
         try:
             return self._registry.run(task.operator, scan(args.lstrip(), 0)[0])
         finally:

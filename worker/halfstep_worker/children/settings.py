@@ -13,9 +13,7 @@ SECRETS = frozenset({"PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", "PGSSLPASSWORD
 
 def allowed_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without what is ours (HALFSTEP_*: database and connection URLs) and without PostgreSQL's secrets."""
-    return {
-        name: value for name, value in environment.items() if not name.startswith("HALFSTEP_") and name not in SECRETS
-    }
+    return {name: value for name, value in environment.items() if not name.startswith("HALFSTEP_") and name not in SECRETS}
 
 
 @dataclass(frozen=True, slots=True)
