@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from halfstep.database import Database
 from halfstep.errors import DatabaseUnavailable, InvalidSettings, NotFound, SchemaMismatch
+from halfstep.names import check_queue_name
 
 AHEAD_DAYS = 7
-_QUEUE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 STALE_ROWS = 5_000
 
 
@@ -36,8 +35,7 @@ class Administration:
 
         Raises InvalidSettings for a bad name or weight.
         """
-        if not _QUEUE_NAME.fullmatch(name):
-            raise InvalidSettings(f"A queue name has 1 to 63 letters, digits, dots, dashes or underscores, not {name!r}.")
+        check_queue_name(name)
         if weight is not None and not 1 <= weight <= 1000:
             raise InvalidSettings(f"A queue's weight is 1 to 1000, not {weight}.")
         chosen = None if operators is None else list(operators)

@@ -86,7 +86,10 @@ class Database:
 
     def script(self, text: str) -> None:
         """Several statements without parameters, as they stand. Raises HalfstepError."""
-        cursor = self._connected().connection.cursor()
+        try:
+            cursor = self._connected().connection.cursor()
+        except DBAPIError as error:
+            raise explain(error) from error
         try:
             cursor.execute(text)
         except psycopg2.Error as error:

@@ -109,16 +109,6 @@ def test_a_producers_own_objects_cannot_stand_in_for_the_functions(
     assert producer.database.execute("SELECT count(*) AS n FROM pg_temp.task")[0]["n"] == 0
 
 
-def test_set_role_does_not_lend_the_producers_queues(
-    producer: Producer, administration: Administration, database: Database
-) -> None:
-    """Who logged in counts, so that pooled connections that change roles can't widen a grant."""
-    administration.grant_producer(producer.role, ["a"])
-    producer.database.execute("SET ROLE pg_read_all_data")
-    with pytest.raises(NotPermitted):
-        enqueue(producer.database, "bash", queue="a")
-
-
 def test_members_of_a_granted_role_may_enqueue(producer: Producer, administration: Administration, server: Any) -> None:
     (team, _) = server.make_role()
     administration.grant_producer(team, ["a"])

@@ -45,10 +45,10 @@ def grant_producer(session: Session, role: Role, queues: Queues) -> None:
         raise InvalidSettings("Name at least one queue: --queue QUEUE.")
     with session.open() as database:
         from halfstep.administration import Administration
-        from halfstep_cli.commands.queues import check_name
+        from halfstep.names import check_queue_name
 
         for queue in queues:
-            check_name(queue)
+            check_queue_name(queue)
         Administration(database).grant_producer(role, queues)
     note(f"Role {role} may enqueue to {', '.join(queues)}.")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from halfstep.errors import InvalidSettings
+from halfstep.names import check_operator_name, check_queue_name
 from halfstep_cli.options import Json, QueueName, add
 from halfstep_cli.output import Column, note, show_json, show_table
 from halfstep_cli.session import Session
@@ -22,8 +22,6 @@ COLUMNS = (
     Column("weight", "weight", right=True),
     Column("operators", "operators"),
 )
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
-_OPERATOR = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +71,11 @@ def resume(session: Session, queue: QueueName) -> None:
 
 def set_queue(session: Session, queue: QueueName, options: QueueOptions) -> None:
     """Make a queue or change it."""
-    check_name(queue)
+    check_queue_name(queue)
     if options.any_operator and options.operator:
         raise InvalidSettings("Choose: --operator limits the queue, --any-operator lifts the limit.")
-    _check_operators(options.operator or [])
+    for operator in options.operator or []:
+        check_operator_name(operator)
     with session.open() as database:
         from halfstep.administration import Administration
 
@@ -106,17 +105,6 @@ def _fix(session: Session, *, fixed: bool) -> None:
         from halfstep.administration import Administration
 
         Administration(database).fix_queues(fixed)
-
-
-def check_name(queue: str) -> None:
-    if not _NAME.fullmatch(queue):
-        raise InvalidSettings(f"A queue name has 1 to 63 letters, digits, dots, dashes or underscores, not '{queue}'.")
-
-
-def _check_operators(operators: list[str]) -> None:
-    for operator in operators:
-        if not _OPERATOR.fullmatch(operator):
-            raise InvalidSettings(f"An operator is a name of letters, digits, dots, dashes or underscores, not '{operator}'.")
 
 
 def register(app: typer.Typer) -> None:

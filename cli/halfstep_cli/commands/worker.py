@@ -127,11 +127,11 @@ def words(values: Sequence[str] | None) -> list[str]:
 
 
 def _queues(text: str | None) -> list[str] | None:
-    from halfstep_cli.commands.queues import check_name
+    from halfstep.names import check_queue_name
 
     names = words([text]) if text is not None else []
     for name in names:
-        check_name(name)
+        check_queue_name(name)
     return names or None
 
 
