@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psycopg2
@@ -36,6 +37,9 @@ from waiting import wait_until
 
 hypothesis.settings.register_profile("tests", deadline=None, max_examples=60)  # the machine may be shared
 hypothesis.settings.load_profile("tests")
+
+TOGETHER = ("test_plans.py",)
+"""Files with a preparation that is too dear to be made by several workers."""
 
 FOLDER = "HALFSTEP_TEST_FOLDER"
 """Names the folder of this run's embedded server; set by the process that all xdist workers descend from."""
@@ -59,6 +63,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         if (folder / "server").exists():
             discard(folder / "server")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files of `TOGETHER` run on one worker each, whatever the version of pytest makes of `--dist loadgroup`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file.rpartition("/")[2] in TOGETHER else nodeid
+
+    return Scheduling(config, log)
 
 
 class TestServer:

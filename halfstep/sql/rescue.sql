@@ -2,12 +2,14 @@
 -- From its second worker death on a task is claimed alone; deaths while alone count against it, and the last allowed one fails it.
 WITH dead AS (
     SELECT worker_id FROM halfstep.lease WHERE dead_at IS NOT NULL
+), orphaned AS MATERIALIZED (  -- apart from the order and the limit, which would lure the planner to walk all tasks by id
+    SELECT id FROM halfstep.task WHERE state = 'running' AND worker_id = ANY (ARRAY(SELECT worker_id FROM dead))
 ), held AS (
     SELECT t.*,
            CASE WHEN t.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN t.at_most_once OR t.alone AND t.lone_deaths + 1 >= %(lone_deaths)s THEN 'failed' END AS final
     FROM halfstep.task t
-    WHERE t.state = 'running' AND t.worker_id IN (SELECT worker_id FROM dead)
+    WHERE t.id = ANY (ARRAY(SELECT id FROM orphaned)) AND t.worker_id = ANY (ARRAY(SELECT worker_id FROM dead))
     ORDER BY t.id LIMIT %(batch)s FOR UPDATE OF t SKIP LOCKED
 ), back AS (
     UPDATE halfstep.task t
