@@ -15,6 +15,7 @@ FROM halfstep.task t LEFT JOIN halfstep.queue q ON q.name = t.queue LEFT JOIN ha
 WHERE t.id = %(id)s
 UNION ALL
 SELECT h.id, h.state, h.queue, h.operator, h.args, h.priority, h.placement, h.cluster, h.labels, h.unique_key, h.at_most_once, h.timeout,
-       h.max_attempts, h.backoff_base, h.backoff_cap, h.enqueued_at, h.run_at, h.attempt, h.failures, h.deaths, h.lone_deaths, h.alone,
+       h.max_attempts, h.backoff_base, h.backoff_cap, h.enqueued_at, h.run_at, h.attempt,
+       h.failures + (h.state = 'failed' AND h.reason IS DISTINCT FROM 'lost' AND h.reason IS DISTINCT FROM 'poison')::int, h.deaths, h.lone_deaths, h.alone,
        h.started_at, h.finished_at, h.result, h.reason, h.error, h.seconds, h.progress, h.cancel_requested_at, NULL
 FROM halfstep.history h WHERE h.id = %(id)s

@@ -35,7 +35,7 @@ def test_a_task_runs_and_its_result_and_its_log_are_kept(start_worker: Start, ca
 def test_a_failing_task_is_tried_again_after_a_pause_and_then_failed(start_worker: Start, call: Call, ended: Ended) -> None:
     start_worker()
     report = ended(call("fail", "no luck", max_attempts=3, backoff_base=0.05))
-    assert (report["state"], report["error"], report["failures"]) == ("failed", "ValueError: no luck", 2)
+    assert (report["state"], report["error"], report["failures"]) == ("failed", "ValueError: no luck", 3)
     assert [(a["outcome"], a["reason"]) for a in report["attempts"]] == [("failed", "exception")] * 3
 
 
@@ -64,6 +64,17 @@ def test_a_cancelled_body_is_stopped_and_the_task_says_so(
     assert queue.cancel(task) == "requested"
     report = ended(task)
     assert (report["state"], report["reason"]) == ("cancelled", "cancelled")
+
+
+def test_a_cancelled_program_ends_quietly(
+    start_worker: Start, database: Database, ended: Ended, queue: Queue, reports: Reports
+) -> None:
+    start_worker()
+    tasks = [enqueue(database, "bash", {"command": "echo begun; sleep 60"}) for _ in range(4)]
+    for task in tasks:
+        wait_until(lambda task=task: lines(reports, task) == ["begun"], what="its first line")  # type: ignore[misc]
+        queue.cancel(task)
+        assert (ended(task)["state"], lines(reports, task)) == ("cancelled", ["begun"])
 
 
 def test_progress_can_be_read_while_the_body_runs(

@@ -87,8 +87,8 @@ def run_program(program: Program, *, keep: int) -> LastLine:
             child = _start(program)
         _forward(child, last)
     except Stopped:
-        if child is not None:
-            child.terminate()
+        if child is not None and child.returncode is None:
+            os.kill(child.pid, signal.SIGTERM)  # not `terminate`, which would reap a program that the group's TERM has ended
             _forward(child, last)
         raise
     finally:
