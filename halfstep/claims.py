@@ -27,6 +27,11 @@ class Claim:
     backoff_cap: float
     at_most_once: bool
     alone: bool
+    attempt_id: str = ""
+    """Fixed for the attempt; it names the attempt's pod."""
+    pod_namespace: str | None = None
+    pod_uid: str | None = None
+    """Where an adopted attempt's pod is, and its uid once the API server had acknowledged it."""
 
 
 @dataclass(frozen=True, slots=True)

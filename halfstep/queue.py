@@ -71,7 +71,7 @@ class Queue:
             cluster=turn.cluster, want=wish.want, token=wish.token, alone=wish.alone, waiting=wish.waiting,
             finished="[" + ",".join(ending.as_json() for ending in finished) + "]",
         )  # fmt: skip
-        claims = [_claim(row, wish.token) for row in rows if row["id"] is not None]
+        claims = [claim_of(row, wish.token) for row in rows if row["id"] is not None]
         head = next(row for row in rows if row["id"] is None)
         return Exchanged(head["turn"] == 1, sorted(claims, key=lambda claim: claim.id), head["refused"], head["suspects"])
 
@@ -95,7 +95,7 @@ class Queue:
 
     def holdings(self, worker: str) -> list[Claim]:
         """What this worker holds according to SQL."""
-        return [_claim(row, row["token"]) for row in self.database.run("holdings", worker=worker)]
+        return [claim_of(row, row["token"]) for row in self.database.run("holdings", worker=worker)]
 
     def recorded(self, claims: Sequence[Claim]) -> set[int]:
         """Which of these claims have already been written as ended under their own token."""
@@ -192,8 +192,10 @@ class Queue:
             raise NotFound(f"There is no queue {queue}.")
 
 
-def _claim(row: Row, token: str) -> Claim:
+def claim_of(row: Row, token: str) -> Claim:
+    """The claim that a row of `exchange`, `adopt` or `holdings` tells."""
     return Claim(
         row["id"], token, row["queue"], row["operator"], row["args"], row["attempt"], row["failures"], row["max_attempts"],
         row["timeout"], row["backoff_base"], row["backoff_cap"], row["at_most_once"], row["alone"],
+        row["attempt_id"], row["pod_namespace"], row["pod_uid"],
     )  # fmt: skip

@@ -40,15 +40,15 @@ class Reports:
             "list_tasks", states=None if chosen.states is None else list(chosen.states), queue=chosen.queue,
             operator=chosen.operator, label_key=key or None, label_value=value, limit=chosen.limit,
         )  # fmt: skip
-        return [_report(row) for row in rows]
+        return [as_report(row) for row in rows]
 
     def show(self, task: int) -> Report:
         """Everything about one task, with its attempts in order. Raises NotFound."""
         rows = self.database.run("show_task", id=task)
         if not rows:
             raise NotFound(f"There is no task {task}.")
-        report = _report(rows[0])
-        report["attempts"] = [_report(row) for row in self.database.run("show_attempts", id=task)]
+        report = as_report(rows[0])
+        report["attempts"] = [as_report(row) for row in self.database.run("show_attempts", id=task)]
         return report
 
     def states(self, tasks: Sequence[int]) -> dict[int, str]:
@@ -63,18 +63,19 @@ class Reports:
 
     def queues(self, *, cap: int = 10_000) -> list[Report]:
         """One record a queue: name, weight, paused, operators, and its ready, scheduled and running tasks (up to `cap`)."""
-        return [_report(row) for row in self.database.run("list_queues", cap=cap)]
+        return [as_report(row) for row in self.database.run("list_queues", cap=cap)]
 
     def workers(self, *, everyone: bool = False) -> list[Report]:
         """One record a worker, the living ones first; `everyone`: also those that ended within the last day."""
-        return [_report(row) for row in self.database.run("list_workers", everyone=everyone)]
+        return [as_report(row) for row in self.database.run("list_workers", everyone=everyone)]
 
     def finished_since(self, moment: datetime) -> int:
         """How many tasks ended after `moment`."""
         return int(self.database.run("finished_since", moment=moment)[0]["finished"])
 
 
-def _report(row: Row) -> Report:
+def as_report(row: Row) -> Report:
+    """A row as plain JSON-able values."""
     return {name: _plain(value) for name, value in row.items()}
 
 

@@ -11,5 +11,9 @@ WITH past AS (
     DELETE FROM halfstep.worker WHERE id = ANY (ARRAY(SELECT w.id FROM halfstep.worker w, past WHERE w.ended_at < past.moment LIMIT %(batch)s)) RETURNING 1
 ), e AS (
     DELETE FROM halfstep.unique_key WHERE key = ANY (ARRAY(SELECT k.key FROM halfstep.unique_key k WHERE k.expires_at < clock_timestamp() LIMIT %(batch)s)) RETURNING 1
+), f AS (
+    DELETE FROM halfstep.pod WHERE attempt_id = ANY (ARRAY(SELECT p.attempt_id FROM halfstep.pod p, past WHERE p.updated_at < past.moment
+        AND NOT EXISTS (SELECT FROM halfstep.task t WHERE t.id = p.task_id) LIMIT %(batch)s)) RETURNING 1
 )
-SELECT (SELECT count(*) FROM a) + (SELECT count(*) FROM b) + (SELECT count(*) FROM c) + (SELECT count(*) FROM d) + (SELECT count(*) FROM e) AS deleted
+SELECT (SELECT count(*) FROM a) + (SELECT count(*) FROM b) + (SELECT count(*) FROM c) + (SELECT count(*) FROM d) + (SELECT count(*) FROM e)
+       + (SELECT count(*) FROM f) AS deleted

@@ -1,9 +1,9 @@
--- Takes a batch of tasks from workers that are marked dead. Their attempts are told as lost.
+-- Takes a batch of tasks from workers that are marked dead. Their attempts are told as lost. Pod tasks are left for `adopt`.
 -- From its second worker death on a task is claimed alone; deaths while alone count against it, and the last allowed one fails it.
 WITH dead AS (
     SELECT worker_id FROM halfstep.lease WHERE dead_at IS NOT NULL
 ), orphaned AS MATERIALIZED (  -- apart from the order and the limit, which would lure the planner to walk all tasks by id
-    SELECT id FROM halfstep.task WHERE state = 'running' AND worker_id = ANY (ARRAY(SELECT worker_id FROM dead))
+    SELECT id FROM halfstep.task WHERE state = 'running' AND placement <> 'pod' AND worker_id = ANY (ARRAY(SELECT worker_id FROM dead))
 ), held AS (
     SELECT t.*,
            CASE WHEN t.cancel_requested_at IS NOT NULL THEN 'cancelled'

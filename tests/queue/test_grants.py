@@ -13,6 +13,7 @@ from halfstep import enqueue
 from halfstep.administration import Administration
 from halfstep.database import Database
 from halfstep.errors import HalfstepError, InvalidSettings, NotFound, NotPermitted
+from waiting import wait_until
 
 
 @dataclass
@@ -31,6 +32,8 @@ def producer(server: Any, database: Database) -> Iterator[Producer]:
     with closing(Database(server.url(name, role))) as connection:
         yield Producer(role[0], connection)
     Administration(database).revoke_producer(role[0])
+    left = f"SELECT 1 FROM pg_stat_activity WHERE usename = '{role[0]}'"
+    wait_until(lambda: not server.admin(left), what="the end of the producer's session, and of its temporary tables")
     server.admin(f"DROP ROLE {role[0]}")
 
 

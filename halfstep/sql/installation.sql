@@ -1,0 +1,2 @@
+-- This installation's own id.
+SELECT id::text AS id FROM halfstep.installation
