@@ -32,6 +32,15 @@ class PodRow:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+@dataclass(frozen=True, slots=True)
+class LogPosition:
+    """The next chunk's number, bytes written, and the time of the last line (seconds since 1970)."""
+
+    chunk: int = 0
+    written: int = 0
+    last_at: float | None = None
+
+
 class PodBook:
     """Used by one thread; every call is one commit. Raises DatabaseUnavailable."""
 
@@ -59,6 +68,12 @@ class PodBook:
     def list(self, *, task: int | None = None, everyone: bool = False, limit: int = 200) -> list[Report]:
         """Pods of running attempts; `everyone`: also of those that ended and are remembered. Newest first."""
         return [as_report(row) for row in self.database.run("list_pods", task=task, everyone=everyone, limit=limit)]
+
+    def log_positions(self, claims: Sequence[Claim]) -> dict[str, LogPosition]:
+        """By attempt: how far its log has been written."""
+        rows = self.database.run("log_positions", ids=[c.id for c in claims], attempts=[c.attempt for c in claims])
+        attempts = {claim.id: claim.attempt_id for claim in claims}
+        return {attempts[row["id"]]: LogPosition(row["chunk"], row["bytes"], row["last_at"]) for row in rows}
 
     def installation(self) -> str:
         """The id that all our objects are labelled with."""

@@ -89,7 +89,7 @@ TABLE = [
         "unknown operator",
         ("enqueue", "bahs", "{}"),
         2,
-        "There is no operator 'bahs' here; known: bash, http, python, script, sql.",
+        "There is no operator 'bahs' here; known: bash, http, pod, python, script, sql.",
     ),
     Row("args not JSON", ("enqueue", "bash", "{command: true}"), 2, "The args are not JSON: Expecting property name"),
     Row("args not an object", ("enqueue", "bash", "[1, 2]"), 2, "The args must be a JSON object, not a list"),

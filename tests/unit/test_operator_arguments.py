@@ -108,7 +108,7 @@ BAD = [
         {"path": "x.py", "parameters": {"a b": 1}},
         "'a b' is no name for a script's parameter: letters, digits, `_`, `-` and `.` only.",
     ),
-    ("cook", {}, "There is no operator 'cook' here; known: bash, http, python, script, sql."),
+    ("cook", {}, "There is no operator 'cook' here; known: bash, http, pod, python, script, sql."),
 ]
 
 
@@ -140,7 +140,7 @@ def test_good_args_pass(operator, args):
 
 
 def test_the_operators_known_are_listed():
-    assert known_operators() == ["bash", "http", "python", "script", "sql"]
+    assert known_operators() == ["bash", "http", "pod", "python", "script", "sql"]
 
 
 def test_an_installed_operator_is_known_by_name_without_importing_it(monkeypatch):

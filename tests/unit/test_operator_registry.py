@@ -51,7 +51,7 @@ def install(tmp_path, monkeypatch):
 def test_an_installed_operator_runs_beside_the_others(install):
     install(cook="kitchen_x:Cook")
     operators = load({})
-    assert operators.names() == ["bash", "cook", "http", "python", "script", "sql"]
+    assert operators.names() == ["bash", "cook", "http", "pod", "python", "script", "sql"]
     assert operators.run("cook", {"a": 1}) == {"cooked": {"a": 1}}
 
 
@@ -89,7 +89,7 @@ def test_a_task_for_a_broken_operator_says_what_is_broken(install):
 def test_an_unknown_operator_lists_the_known_ones():
     with pytest.raises(InvalidTask) as caught:
         load({}).check("cook", {})
-    assert str(caught.value) == "There is no operator 'cook' on this worker; known: bash, http, python, script, sql."
+    assert str(caught.value) == "There is no operator 'cook' on this worker; known: bash, http, pod, python, script, sql."
 
 
 def test_a_missing_source_folder_is_refused(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 from halfstep.claims import Claim, Ending
 from halfstep.outcomes import Retry
+from halfstep.pods import LogPosition, PodRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,13 @@ class Outgoing:
     releases: list[Release] = field(default_factory=list)
     chunks: list[dict[str, Any]] = field(default_factory=list)
     progress: dict[int, tuple[Claim, str]] = field(default_factory=dict)
+    pods: dict[str, PodRow] = field(default_factory=dict)
+    """By attempt: intents and facts. A launcher's only."""
+    doubtful: list[str] = field(default_factory=list)
+    """Attempts of pods that no flight of ours explains: are they garbage? A launcher's only."""
 
     def __bool__(self) -> bool:
-        return bool(self.endings or self.retries or self.releases or self.chunks or self.progress)
+        return any(getattr(self, name) for name in self.__slots__)
 
     def claims(self) -> list[Claim]:
         """Those whose attempt is over."""
@@ -44,6 +49,8 @@ class Outgoing:
         self.releases += other.releases
         self.chunks += other.chunks
         self.progress |= other.progress
+        self.pods |= other.pods
+        self.doubtful += other.doubtful
 
 
 @dataclass(slots=True)
@@ -54,6 +61,25 @@ class Incoming:
     lost: list[Claim] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     drain: bool = False
+    settled: list[Claim] = field(default_factory=list)
+    """A launcher's: claims whose end, retry or release is written."""
+    intended: list[str] = field(default_factory=list)
+    """A launcher's: attempts whose pods may be asked for now."""
+    garbage: list[str] = field(default_factory=list)
+    """A launcher's: attempts whose pods nobody needs."""
+    positions: dict[str, LogPosition] = field(default_factory=dict)
+    """A launcher's: how far the logs of adopted attempts are written."""
+
+    def merge(self, other: Incoming) -> None:
+        """Takes over what stands in `other`."""
+        self.claims += other.claims
+        self.lost += other.lost
+        self.cancelled += other.cancelled
+        self.drain = self.drain or other.drain
+        self.settled += other.settled
+        self.intended += other.intended
+        self.garbage += other.garbage
+        self.positions |= other.positions
 
 
 class Desk:
@@ -109,11 +135,7 @@ class Desk:
     def deliver(self, incoming: Incoming) -> None:
         """Hands claims and requests to the loop."""
         with self._changed:
-            mine = self._incoming
-            mine.claims += incoming.claims
-            mine.lost += incoming.lost
-            mine.cancelled += incoming.cancelled
-            mine.drain = mine.drain or incoming.drain
+            self._incoming.merge(incoming)
         os.eventfd_write(self.wake_fd, 1)
 
     def wait(self, seconds: float, *, target: int) -> set[str]:

@@ -127,10 +127,13 @@ class Exchanger(threading.Thread):
     def _leave(self) -> None:
         """What came in too late for the loop to start goes back first."""
         try:
-            self._queue.release(list(self._held.values()), reason="drain", started=False)
+            self._give_back_the_rest()
             self._queue.deregister(self._worker)
         except HalfstepError as error:
             emit("database.away", error=error, delay=0.0)
+
+    def _give_back_the_rest(self) -> None:
+        self._queue.release(list(self._held.values()), reason="drain", started=False)
 
     # -- one round
 
@@ -140,6 +143,7 @@ class Exchanger(threading.Thread):
         if self._uncertain or self._pulse.marked_dead == self._worker:
             self._recover()
         self._write_logs()
+        self._see_to_pods(time.monotonic())
         self._hand_back()
         self._exchange(time.monotonic())
         self._ask(time.monotonic())
@@ -239,6 +243,9 @@ class Exchanger(threading.Thread):
         settings = self._settings
         return Turn(self._worker, self._sequence, self._order.names(), settings.placement, settings.cluster)
 
+    def _see_to_pods(self, now: float) -> None:
+        """A launcher has more to write and to take over; see `PodExchanger`."""
+
     def _accept(self, claims: list[Claim]) -> None:
         if claims:
             self._held |= {claim.id: claim for claim in claims}
@@ -248,9 +255,13 @@ class Exchanger(threading.Thread):
         for claim in claims:
             if self._held.get(claim.id) == claim:
                 del self._held[claim.id]
+        self._acknowledge(claims)
         if refused:
             self._pulse.fenced += len(refused)
             emit("task.fenced", count=len(refused))
+
+    def _acknowledge(self, claims: list[Claim]) -> None:
+        """The ends of these claims are in SQL. A launcher's pods wait for that."""
 
     def _ask(self, now: float) -> None:
         if now < self._ask_at:

@@ -32,17 +32,22 @@ class LogCollector:
         self._attempts: dict[int, _Attempt] = {}
         self._due: float | None = None
 
-    def add(self, claim: Claim, line: tuple[float, str, str], *, now: float) -> None:
-        """One line: (seconds since 1970, stream, text). Past the limit it is counted and dropped."""
+    def add(self, claim: Claim, line: tuple[float, str, str], *, now: float) -> bool:
+        """One line: (seconds since 1970, stream, text). Past the limit it is counted and dropped; False then."""
         attempt = self._attempts.setdefault(claim.id, _Attempt(claim))
         size = len(line[2].encode()) + LINE_OVERHEAD
         if attempt.written + size > self._limit:
             attempt.dropped += 1
-            return
+            return False
         attempt.written += size
         attempt.pending += size
         attempt.lines.append(list(line))
         self._due = min(self._due or now + FLUSH_SECONDS, now if attempt.pending >= CHUNK_BYTES else now + FLUSH_SECONDS)
+        return True
+
+    def resume(self, claim: Claim, *, chunk: int, written: int) -> None:
+        """Goes on with a log that somebody else began."""
+        self._attempts[claim.id] = _Attempt(claim, written=written, chunks=chunk)
 
     def due_at(self) -> float | None:
         """When `take` has something that should be written."""

@@ -46,10 +46,17 @@ class TaskOptions:
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="For one attempt. Default: none.")] = None
     unique_key: Annotated[str | None, typer.Option(metavar="KEY", help="At most one live task has this key.")] = None
     at_most_once: Annotated[bool, typer.Option("--at-most-once", help="Never start the body a second time.")] = False
-    placement: Annotated[str | None, typer.Option(metavar="P", help="worker or pod. Default: worker.")] = None
+    placement: Annotated[str | None, typer.Option(metavar="P", help="worker or pod. Default: worker; for operator pod: pod.")] = (
+        None
+    )
+    cluster: Annotated[str | None, typer.Option(metavar="NAME", help="Which cluster the pod is for.")] = None
     label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Repeatable.")] = None
 
-    def as_options(self, *, run_at: datetime | None) -> Options:
+    def place(self, operator: str) -> str | None:
+        """Where the task is to run; nothing: the default."""
+        return self.placement or ("pod" if operator == "pod" else None)
+
+    def as_options(self, operator: str, *, run_at: datetime | None) -> Options:
         """As the library takes them."""
         chosen = {
             "queue": self.queue,
@@ -59,7 +66,8 @@ class TaskOptions:
             "timeout": self.timeout,
             "unique_key": self.unique_key,
             "at_most_once": self.at_most_once,
-            "placement": self.placement,
+            "placement": self.place(operator),
+            "cluster": "" if self.cluster == "default" else self.cluster,
             "labels": read_labels(self.label) or None,
         }
         return cast("Options", {name: value for name, value in chosen.items() if value is not None})
@@ -98,13 +106,13 @@ def _check(operator: str, args: dict[str, Any], options: TaskOptions, *, uncheck
     if not unchecked:
         from halfstep_worker.operators import check_args
 
-        check_args(operator, args)
+        check_args(operator, args, placement=options.place(operator) or "worker")
 
 
 def _new_task(database: Database, operator: str, args: Mapping[str, Any], options: TaskOptions) -> NewTask:
     from halfstep.producer import NewTask
 
-    return NewTask(operator, args, options.as_options(run_at=_run_at(database, options.run_at)))
+    return NewTask(operator, args, options.as_options(operator, run_at=_run_at(database, options.run_at)))
 
 
 def _run_at(database: Database, text: str | None) -> datetime | None:

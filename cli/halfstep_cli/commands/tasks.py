@@ -25,6 +25,7 @@ COLUMNS = (
     Column("ended", "finished_at", time=True),
     Column("error", "error"),
 )
+POD_STEPS = ("created", "scheduled", "pulled", "started", "ended")
 ATTEMPTS = (
     Column("attempt", "number", right=True),
     Column("outcome", "outcome"),
@@ -73,7 +74,7 @@ def show(session: Session, task: TaskId, json: Json = False) -> None:
     if json:
         show_json(found)
         return
-    show_fields(_fields(found))
+    show_fields(_fields(found) | _pod_fields(found["attempts"]))
     if found["attempts"]:
         print()
         show_table(ATTEMPTS, found["attempts"], empty="")
@@ -148,6 +149,21 @@ def _fields(task: dict[str, Any]) -> dict[str, str]:
         "started": when(task["started_at"]),
         "ended": when(task["finished_at"]),
         "ran for": seconds,
+    }
+
+
+def _pod_fields(attempts: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Of the last attempt that had a pod: where it was, how it ended, and how long each step of its start took to come."""
+    pod = next((attempt["pod"] for attempt in reversed(attempts) if attempt["pod"]), None)
+    if pod is None:
+        return {}
+    steps = [f"{step} {when(pod[step])}" for step in POD_STEPS if pod.get(step)]
+    return {
+        "pod": f"{pod['namespace']}/{pod['name']}",
+        "cluster": plain(pod["cluster"]),
+        "node": plain(pod.get("node")),
+        "exit code": plain(pod.get("exit_code")),
+        "pod's steps": ", ".join(steps),
     }
 
 

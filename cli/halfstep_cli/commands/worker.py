@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -19,10 +19,13 @@ from halfstep_cli.options import add
 from halfstep_cli.session import Session
 
 if TYPE_CHECKING:
+    from halfstep_worker.kubernetes.launcher import Launcher
     from halfstep_worker.settings import WorkerSettings
     from halfstep_worker.worker import Worker
 
 MIB = 1024 * 1024
+PODS = 2000
+"""How many pods a launcher keeps, unless it is told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,9 @@ class Served:
         str | None, typer.Option(metavar="A,B", envvar="HALFSTEP_QUEUES", help="Queues to serve. Default: all.")
     ] = None
     slots: Annotated[
-        int, typer.Option(metavar="N", envvar="HALFSTEP_SLOTS", min=1, max=1000, help="Bodies that run at once.")
-    ] = 2
+        int | None,
+        typer.Option(metavar="N", envvar="HALFSTEP_SLOTS", min=1, max=20_000, help="Bodies at once; 2, or 2000 pods."),
+    ] = None
     grace: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", envvar="HALFSTEP_GRACE", min=0, help="How long bodies run on after TERM. Default: 5."),
@@ -83,19 +87,53 @@ class Code:
     ] = None
 
 
-def worker(session: Session, served: Served, code: Code) -> int:
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """What a launcher needs: a worker that keeps pods instead of children."""
+
+    placement: Annotated[
+        str, typer.Option(metavar="worker|pod", envvar="HALFSTEP_PLACEMENT", help="pod: launch pods, run nothing here.")
+    ] = "worker"
+    cluster: Annotated[str, typer.Option(metavar="NAME", envvar="HALFSTEP_CLUSTER", help="The cluster to launch pods in.")] = ""
+    clusters: Annotated[
+        Path | None, typer.Option(metavar="FILE", envvar="HALFSTEP_CLUSTERS", help="YAML of clusters. Default: KUBECONFIG.")
+    ] = None
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", envvar="HALFSTEP_POLICY", help="YAML: what tasks may ask of the cluster.")
+    ] = None
+
+
+def worker(session: Session, served: Served, code: Code, pods: Pods) -> int:
     """Run tasks until a signal comes.
 
     The first TERM or INT drains: nothing more is claimed, what has not started is handed back, what runs may
     end within the grace. The second stops what still runs; it is released, and runs again elsewhere.
     """
     _log_to_stderr()
-    settings = _settings(session, served, code)
-    from halfstep_worker.worker import Worker
-
-    running = Worker(settings)
+    running = _launcher(session, served, code, pods) if pods.placement == "pod" else _worker(session, served, code, pods)
     _obey_signals(running)
     return running.run()
+
+
+def _worker(session: Session, served: Served, code: Code, pods: Pods) -> Worker:
+    if pods.placement != "worker":
+        raise InvalidSettings(f"--placement is worker or pod, not '{pods.placement}'.")
+    from halfstep_worker.worker import Worker
+
+    return Worker(_settings(session, served, code))
+
+
+def _launcher(session: Session, served: Served, code: Code, pods: Pods) -> Launcher:
+    from halfstep_worker.kubernetes.clusters import cluster_of, read_clusters
+    from halfstep_worker.kubernetes.cockpit import Cockpit
+    from halfstep_worker.kubernetes.launcher import Launcher
+    from halfstep_worker.kubernetes.policy import read_policy
+
+    cluster = cluster_of(read_clusters(pods.clusters, session.environment), pods.cluster)
+    settings = replace(
+        _settings(session, served, code), placement="pod", cluster=cluster.name, slots=served.slots or PODS
+    )  # fmt: skip
+    return Launcher(settings, Cockpit(settings, cluster, read_policy(pods.policy)))
 
 
 def _settings(session: Session, served: Served, code: Code) -> WorkerSettings:
@@ -111,7 +149,7 @@ def _settings(session: Session, served: Served, code: Code) -> WorkerSettings:
     return WorkerSettings(
         database_url=session.url,
         listen_url=session.direct_url,
-        slots=served.slots,
+        slots=served.slots or 2,
         notify=served.notify,
         imports=words(code.imports),
         allow=words(code.allow),
@@ -147,7 +185,7 @@ def _connections(session: Session, file: Path | None) -> dict[str, str]:
     return {name: connection.url for name, connection in load_connections(session.environment, file).items()}
 
 
-def _obey_signals(running: Worker) -> None:
+def _obey_signals(running: Worker | Launcher) -> None:
     """The handler only sets flags; the worker's loop acts."""
     heard = 0
 

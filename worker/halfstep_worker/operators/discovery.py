@@ -10,6 +10,7 @@ from halfstep_worker.operators.arguments import check_arguments
 from halfstep_worker.operators.base import Operator, OperatorSettings
 from halfstep_worker.operators.bash import BashOperator
 from halfstep_worker.operators.http import HttpOperator
+from halfstep_worker.operators.pod import NEEDS_POD, PodOperator, checked_settings
 from halfstep_worker.operators.python import PythonOperator
 from halfstep_worker.operators.script import ScriptOperator
 from halfstep_worker.operators.sql import SqlOperator
@@ -23,6 +24,7 @@ def builtin_operators(settings: OperatorSettings) -> dict[str, Operator]:
     operators: list[Operator] = [
         BashOperator(settings),
         HttpOperator(settings),
+        PodOperator(),
         PythonOperator(settings),
         ScriptOperator(settings, sql),
         sql,
@@ -45,8 +47,16 @@ def known_operators() -> list[str]:
     return sorted({*_BUILTINS, *(point.name for point in installed_operators())})
 
 
-def check_args(operator: str, args: dict[str, Any]) -> None:
-    """InvalidTask if the operator is unknown here or its args can never work. Of others' operators, only the name is checked."""
+def check_args(operator: str, args: dict[str, Any], *, placement: str | None = None) -> None:
+    """InvalidTask if the operator is unknown here or its args can never work. Of others' operators, only the name is checked.
+
+    With placement "pod", the args of other operators than `pod` may hold settings of their pod under the key `pod`. Without a
+    placement, whether operator and placement fit is left to the worker.
+    """
+    if placement == "worker" and operator == "pod":
+        raise InvalidTask(NEEDS_POD)
+    if placement == "pod" and operator != "pod":
+        args = checked_settings(args)
     if operator in _BUILTINS:
         _BUILTINS[operator].check(args)
     elif operator not in known_operators():

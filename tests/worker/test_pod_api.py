@@ -1,0 +1,317 @@
+"""The calls to one cluster, and what each answer of an API server is taken for."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from halfstep.errors import InvalidSettings
+from halfstep_worker.kubernetes.answers import ApiError
+from halfstep_worker.kubernetes.api import ClusterApi, LogQuery
+from halfstep_worker.kubernetes.names import ATTEMPT, FINALIZER, KEEP
+from halfstep_worker.kubernetes.values import Created, Refused, TryLater
+from kubernetes_fake import Drips, FakeCluster, Holds, LosesReply, Says, Silent
+from waiting import wait_until
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeCluster]:
+    with closing(FakeCluster()) as made:
+        yield made
+
+
+@pytest.fixture
+def api(fake: FakeCluster, tmp_path: Path) -> Iterator[ClusterApi]:
+    with closing(ClusterApi("here", kubeconfig=fake.kubeconfig(tmp_path), context="fake")) as made:
+        yield made
+
+
+def manifest(attempt: str = "a1", **metadata: Any) -> dict[str, Any]:
+    labels = {"halfstep.io/installation": "i", ATTEMPT: attempt}
+    return {"metadata": {"name": f"hs-{attempt}", "labels": labels, "finalizers": [FINALIZER], **metadata}, "spec": {}}
+
+
+def create(api: ClusterApi, *, seconds: float = 5, attempt: str = "a1") -> Any:
+    return api.create_pod("jobs", manifest(attempt), seconds=seconds)
+
+
+def test_a_pod_is_created_with_the_credentials_and_a_time_out_at_the_server(fake: FakeCluster, api: ClusterApi) -> None:
+    made = create(api, seconds=5)
+    assert made == Created(fake.store.get("jobs", "pods", "hs-a1")["metadata"]["uid"])
+    call = fake.calls("create")[0]
+    assert call.headers["authorization"] == "Bearer t0ken"
+    assert 3000 < int(call.query["timeout"].removesuffix("ms")) <= 4000
+    assert api.counts() == {("POST", 201): 1}
+
+
+def test_a_config_map_is_created_the_same_way(fake: FakeCluster, api: ClusterApi) -> None:
+    given = manifest() | {"data": {"task.json": "{}"}}
+    assert isinstance(api.create_config_map("jobs", given, seconds=5), Created)
+    assert api.create_config_map("jobs", given, seconds=5) == Created(
+        fake.store.get("jobs", "configmaps", "hs-a1")["metadata"]["uid"], existed=True
+    )
+
+
+def test_a_second_create_of_the_same_attempt_finds_the_first_pod(fake: FakeCluster, api: ClusterApi) -> None:
+    first = create(api)
+    assert create(api) == Created(first.uid, existed=True)
+    assert fake.accepted["hs-a1"] == 1
+
+
+def test_a_pod_of_that_name_that_is_not_the_attempts_is_refused(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.store.put("hs-a1", labels={ATTEMPT: "somebody-else"})
+    assert "not this attempt's" in create(api).message
+
+
+def test_a_pod_that_existed_and_is_gone_when_it_is_looked_at_counts_as_created(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.meet("create", Says(409, reason="AlreadyExists"))
+    assert create(api) == Created("", existed=True)
+
+
+def test_a_pod_that_exists_and_cannot_be_read_is_asked_for_later(fake: FakeCluster, api: ClusterApi) -> None:
+    create(api)
+    fake.meet("get", Says(500))
+    outcome = create(api)
+    assert isinstance(outcome, TryLater)
+    assert outcome.unknown
+
+
+@pytest.mark.parametrize(
+    ("said", "delay", "unknown"),
+    [
+        (Says(429, headers={"Retry-After": "7"}), 7.0, False),
+        (
+            Says(403, 'pods "hs-a1" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4'),
+            15.0,
+            False,
+        ),
+        (
+            Says(403, 'pods "hs-a1" is forbidden: error looking up service account: serviceaccount "default" not found'),
+            2.0,
+            False,
+        ),
+        (Says(409, 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified', "Conflict"), 2.0, False),
+        (Says(401, "Unauthorized", "Unauthorized"), 2.0, False),
+        (Says(500, "etcdserver: request timed out"), 2.0, True),
+        (Says(502, body=b"<html>Bad Gateway</html>"), 2.0, True),
+        (Says(503, headers={"Retry-After": "3"}), 3.0, True),
+        (Says(504, "Timeout: request did not complete within the requested timeout"), 2.0, True),
+        (Says(200, body=b"<html>please log in</html>"), 2.0, True),
+        (Says(302, headers={"Location": "http://127.0.0.1:1/"}), 2.0, False),
+    ],
+)
+def test_what_passes_is_tried_later(fake: FakeCluster, api: ClusterApi, said: Says, delay: float, unknown: bool) -> None:
+    fake.meet("create", said)
+    outcome = create(api)
+    assert isinstance(outcome, TryLater)
+    assert (outcome.delay, outcome.unknown) == (delay, unknown)
+    assert len(fake.calls("create")) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            Says(422, 'Pod "hs-a1" is invalid: spec: ...', causes=(("spec.containers[0].image", "Required value"),)),
+            "The API server of cluster 'here', namespace 'jobs' refused it: spec.containers[0].image: Required value",
+        ),
+        (
+            Says(403, 'pods "hs-a1" is forbidden: violates PodSecurity "restricted:latest": host namespaces (hostNetwork=true)'),
+            'refused it: violates PodSecurity "restricted:latest": host namespaces (hostNetwork=true)',
+        ),
+        (Says(404, 'namespaces "jobs" not found', "NotFound"), 'refused it: namespaces "jobs" not found'),
+        (Says(400, "strict decoding error: unknown field"), "strict decoding error"),
+        (Says(413, body=b"Request entity too large:\n limit is 3145728"), "Request entity too large: limit is 3145728"),
+    ],
+)
+def test_what_can_never_succeed_is_refused_with_a_sentence(fake: FakeCluster, api: ClusterApi, said: Says, words: str) -> None:
+    fake.meet("create", said)
+    outcome = create(api)
+    assert isinstance(outcome, Refused)
+    assert words in outcome.message
+
+
+def test_a_lost_reply_leaves_it_unknown_and_the_next_try_finds_the_pod(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.meet("create", LosesReply())
+    outcome = create(api)
+    assert isinstance(outcome, TryLater)
+    assert outcome.unknown
+    assert len(fake.calls("create")) == 1, "a create is never repeated by itself"
+    assert create(api).existed
+    assert fake.accepted["hs-a1"] == 1
+
+
+def test_a_create_ends_in_time_when_the_server_does_not_answer(fake: FakeCluster, api: ClusterApi) -> None:
+    go = threading.Event()
+    fake.meet("create", Holds(go))
+    began = time.monotonic()
+    outcome = create(api, seconds=0.4)
+    assert time.monotonic() - began < 1.5
+    assert isinstance(outcome, TryLater)
+    assert outcome.unknown
+    go.set()
+
+
+def test_a_create_ends_in_time_when_the_answer_comes_drop_by_drop(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.meet("create", Drips())
+    began = time.monotonic()
+    assert create(api, seconds=0.4).unknown
+    assert time.monotonic() - began < 1.5
+
+
+def test_nothing_was_made_where_nobody_listens(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.close()
+    outcome = create(api)
+    assert isinstance(outcome, TryLater)
+    assert not outcome.unknown
+    assert "cluster 'here'" in outcome.message
+    assert api.counts() == {("POST", 0): 1}
+
+
+def test_a_create_does_not_leave_after_its_time(fake: FakeCluster, api: ClusterApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up a name can take longer than the call may."""
+    import socket
+
+    look_up, pause = socket.getaddrinfo, threading.Event()
+
+    def slow(*args: Any, **options: Any) -> Any:
+        pause.wait(0.5)
+        return look_up(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    outcome = create(api, seconds=0.3)
+    assert isinstance(outcome, TryLater)
+    assert not outcome.unknown
+    assert fake.accepted["hs-a1"] == 0
+
+
+def test_after_429_nobody_calls_until_the_server_allows_it(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.meet("get", Says(429, headers={"Retry-After": "30"}))
+    with pytest.raises(ApiError):
+        api.get_pod("jobs", "hs-a1")
+    outcome = create(api)
+    assert isinstance(outcome, TryLater)
+    assert 25 < outcome.delay <= 30
+    assert not fake.calls("create")
+
+
+def test_a_pod_is_deleted_by_its_uid_only(fake: FakeCluster, api: ClusterApi) -> None:
+    uid = create(api).uid
+    assert not api.delete_pod("jobs", "hs-a1", uid="another", grace=3)
+    assert "deletionTimestamp" not in fake.store.get("jobs", "pods", "hs-a1")["metadata"]
+    assert api.delete_pod("jobs", "hs-a1", uid=uid, grace=3)
+    assert "deletionTimestamp" in fake.store.get("jobs", "pods", "hs-a1")["metadata"]
+    assert fake.calls("delete")[1].body["gracePeriodSeconds"] == 3
+    assert not api.delete_pod("jobs", "not-there", uid=uid)
+
+
+def test_releasing_takes_our_finalizer_only(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.store.create("jobs", "pods", manifest(finalizers=["other/one", FINALIZER]))
+    assert api.release_pod("jobs", "hs-a1", keep=True)
+    about = fake.store.get("jobs", "pods", "hs-a1")["metadata"]
+    assert about["finalizers"] == ["other/one"]
+    assert about["labels"][KEEP] == "true"
+    assert about["labels"][ATTEMPT] == "a1"
+
+
+def test_releasing_a_deleted_pod_lets_it_go(fake: FakeCluster, api: ClusterApi) -> None:
+    uid = create(api).uid
+    api.delete_pod("jobs", "hs-a1", uid=uid, grace=0)
+    assert not api.release_pod("jobs", "hs-a1", keep=False, uid="another")
+    assert api.release_pod("jobs", "hs-a1", keep=False, uid=uid)
+    assert api.get_pod("jobs", "hs-a1") is None
+    assert not api.release_pod("jobs", "hs-a1", keep=False)
+
+
+@pytest.mark.parametrize("call", ["get", "delete", "patch", "list", "log"])
+def test_other_calls_raise_what_the_server_says(fake: FakeCluster, api: ClusterApi, call: str) -> None:
+    fake.meet(call, Says(500, "the disk is full"))
+    calls: dict[str, Callable[[], object]] = {
+        "get": lambda: api.get_pod("jobs", "x"),
+        "delete": lambda: api.delete_pod("jobs", "x", uid=None),
+        "patch": lambda: api.release_pod("jobs", "x", keep=False),
+        "list": lambda: api.list_pods("jobs", selector="a=b"),
+        "log": lambda: api.read_log(LogQuery("jobs", "x", "main"), seconds=5),
+    }
+    with pytest.raises(ApiError, match="the disk is full") as caught:
+        calls[call]()
+    assert caught.value.status == 500
+
+
+def test_a_list_comes_in_pages(fake: FakeCluster, api: ClusterApi) -> None:
+    for n in range(5):
+        fake.store.put(f"p{n}")
+    fake.store.put("not-ours", labels={})
+    first = api.list_pods("jobs", selector="halfstep.io/installation=i", limit=3)
+    fake.store.put("later")
+    second = api.list_pods("jobs", selector="halfstep.io/installation=i", limit=3, page=first.more)
+    assert [pod["metadata"]["name"] for pod in first.pods + second.pods] == ["p0", "p1", "p2", "p3", "p4"]
+    assert first.version == second.version
+    assert second.more == ""
+
+
+def test_a_log_is_read_line_by_line_from_a_second_on(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.store.put("p")
+    for n in range(4):
+        fake.log("p", f"line {n}", at=1000 + n / 2)
+    stream = api.read_log(LogQuery("jobs", "p", "main", since=1001), seconds=5)
+    assert list(stream.lines()) == [
+        b"1970-01-01T00:16:41.000000000Z line 2",
+        b"1970-01-01T00:16:41.500000000Z line 3",
+    ]
+
+
+def test_a_silent_log_ends_in_time(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.meet("log", Silent())
+    with pytest.raises(ApiError, match="does not answer"):
+        list(api.read_log(LogQuery("jobs", "p", "main"), seconds=0.3).lines())
+
+
+def test_connections_are_used_again(fake: FakeCluster, api: ClusterApi) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda n: create(api, attempt=str(n)), range(80)))
+    assert all(isinstance(outcome, Created) for outcome in done)
+    list(api.read_log(LogQuery("jobs", "hs-1", "main"), seconds=5).lines())
+    assert len(fake._connections) <= 4
+
+
+def test_refused_credentials_are_read_again(fake: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("halfstep_worker.kubernetes.connection.RELOAD_SECONDS", 0.0)
+    with closing(ClusterApi("here", kubeconfig=fake.kubeconfig(tmp_path, token="old"))) as api:
+        fake.kubeconfig(tmp_path, token="new")
+        fake.meet("get", Says(401, "Unauthorized"))
+        with pytest.raises(ApiError):
+            api.get_pod("jobs", "x")
+        api.get_pod("jobs", "x")
+    assert [seen.headers["authorization"] for seen in fake.calls("get")] == ["Bearer old", "Bearer new"]
+
+
+def test_a_bad_kubeconfig_is_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    with pytest.raises(InvalidSettings, match="context 'x'"):
+        ClusterApi("here", kubeconfig=str(file), context="x")
+    file.write_text(json.dumps([1]))
+    with pytest.raises(InvalidSettings):
+        ClusterApi("here", kubeconfig=str(file))
+    with pytest.raises(InvalidSettings, match="service account"):
+        ClusterApi("here", kubeconfig=None)
+
+
+def test_a_closed_stream_ends_at_once_in_another_thread(fake: FakeCluster, api: ClusterApi) -> None:
+    stream = api.watch_pods("jobs", selector="a=b", version="100", seconds=60, silence=60)
+    ended = threading.Event()
+    reader = threading.Thread(target=lambda: (list(stream.events()), ended.set()), daemon=True)
+    reader.start()
+    wait_until(lambda: fake.watching == 1, what="the watch")
+    stream.close()
+    assert ended.wait(5)
+    stream.release()
+    stream.close()

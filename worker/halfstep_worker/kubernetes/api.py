@@ -1,0 +1,221 @@
+"""The calls that a launcher makes to one cluster. Plain JSON both ways: objects of the client library cost memory and time."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from halfstep_worker.kubernetes.answers import ApiError, Reply, created, message_of, reason_of
+from halfstep_worker.kubernetes.connection import Connection, Request, load_configuration, rest_of
+from halfstep_worker.kubernetes.names import ATTEMPT, FINALIZER, KEEP
+from halfstep_worker.kubernetes.streams import Stream
+from halfstep_worker.kubernetes.throttle import Throttle
+from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, TryLater
+
+CALL_SECONDS = 10.0
+LIST_SECONDS = 30.0
+SERVER_SHARE = 0.8
+"""Of what is left of a create call's time, the part that the server gets: it must have given up before we do."""
+PAUSE_SECONDS = 1.0
+PAGE_PODS = 250
+
+
+@dataclass(frozen=True, slots=True)
+class PodPage:
+    """Part of a list. version: of the whole list, where a watch goes on. more: names the next page, empty after the last."""
+
+    pods: list[Pod]
+    version: str
+    more: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which part of which log. since: whole seconds since 1970 (the kubelet knows no finer), None: from the start."""
+
+    namespace: str
+    pod: str
+    container: str
+    since: int | None = None
+    limit_bytes: int | None = None
+    timestamps: bool = True
+
+    def parameters(self) -> dict[str, str]:
+        """The query of the request."""
+        query = {"container": self.container, "timestamps": "true" if self.timestamps else "false"}
+        if self.since is not None:
+            query["sinceTime"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.since))
+        if self.limit_bytes is not None:
+            query["limitBytes"] = str(self.limit_bytes)
+        return query
+
+
+class ClusterApi:
+    """One cluster, for any number of threads. kubeconfig None: the cluster that we run in. Raises InvalidSettings.
+
+    qps, burst: how fast it is called, all threads together. When the server answers 429, nobody calls for as long as it asks.
+    """
+
+    def __init__(
+        self, name: str, *, kubeconfig: str | None, context: str | None = None, qps: float = 200.0, burst: int = 400
+    ) -> None:
+        self.name = name
+        self.throttle = Throttle(qps, burst)
+        self._connection = Connection(lambda: load_configuration(kubeconfig=kubeconfig, context=context))
+
+    def create_pod(self, namespace: str, manifest: Mapping[str, Any], *, seconds: float) -> CreateOutcome:
+        """One try, that is over within `seconds` here and at the server. It never raises for what the server says."""
+        return self._create("pods", namespace, manifest, seconds)
+
+    def create_config_map(self, namespace: str, manifest: Mapping[str, Any], *, seconds: float) -> CreateOutcome:
+        """As `create_pod`."""
+        return self._create("configmaps", namespace, manifest, seconds)
+
+    def get_pod(self, namespace: str, name: str) -> Pod | None:
+        """The pod, or None where there is none. Raises ApiError."""
+        return self._get("pods", namespace, name, CALL_SECONDS)
+
+    def delete_pod(self, namespace: str, name: str, *, uid: str | None, grace: int | None = None) -> bool:
+        """Asks for its deletion. False: this pod (by uid) does not exist any more. grace: seconds, None: the pod's own."""
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        reply = self._call(Request("DELETE", _path("pods", namespace, name), body=_json(options)))
+        if not reply.ok and reply.status not in (404, 409):
+            raise reply.error(f"Deleting pod {name}")
+        return reply.ok
+
+    def release_pod(self, namespace: str, name: str, *, keep: bool, uid: str | None = None) -> bool:
+        """Takes our finalizer off, and no other; `keep` marks the pod as left on purpose. False: this pod does not exist."""
+        metadata: dict[str, Any] = {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}
+        if keep:
+            metadata["labels"] = {KEEP: "true"}
+        if uid:
+            metadata["uid"] = uid
+        patch = Request("PATCH", _path("pods", namespace, name), body=_json({"metadata": metadata}), content_type=_MERGE)
+        reply = self._call(patch)
+        another = reply.status == 422 and "metadata.uid" in message_of(reply.body)  # a patch can't name it another way
+        if not reply.ok and reply.status not in (404, 409) and not another:
+            raise reply.error(f"Releasing pod {name}")
+        return reply.ok
+
+    def list_pods(self, namespace: str, *, selector: str, page: str = "", limit: int = PAGE_PODS) -> PodPage:
+        """One page of the list as it is now (no older copy). Raises ApiError; status 410: begin again at the first page."""
+        query = {"labelSelector": selector, "limit": str(limit), "timeoutSeconds": str(int(LIST_SECONDS))}
+        if page:
+            query["continue"] = page
+        reply = self._call(Request("GET", _path("pods", namespace), query), LIST_SECONDS)
+        if not reply.ok:
+            raise reply.error(f"Listing pods in namespace {namespace!r}")
+        answer = reply.json()
+        about = answer["metadata"]
+        return PodPage(answer.get("items") or [], about["resourceVersion"], about.get("continue") or "")
+
+    def watch_pods(self, namespace: str, *, selector: str, version: str, seconds: float, silence: float) -> Stream:
+        """What happens to the pods after `version`; the server ends the stream after `seconds` (rounded up). Raises ApiError.
+
+        silence: so many seconds without a byte break the stream.
+        """
+        query = {
+            "watch": "true", "labelSelector": selector, "resourceVersion": version, "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(max(1, round(seconds))),
+        }  # fmt: skip
+        return self._stream(_path("pods", namespace), query, silence, doing=f"Watching pods in namespace {namespace!r}")
+
+    def read_log(self, query: LogQuery, *, seconds: float) -> Stream:
+        """The log's lines, complete within `seconds`. Raises ApiError; 400: not started, 404: the pod is gone."""
+        path = _path("pods", query.namespace, query.pod) + "/log"
+        doing = f"Reading the log of container {query.container!r}"
+        return self._stream(path, query.parameters(), seconds, ends=time.monotonic() + seconds, doing=doing)
+
+    def counts(self) -> dict[tuple[str, int], int]:
+        """Requests since the start by (method, status); status 0: no answer."""
+        return self._connection.counts()
+
+    def close(self) -> None:
+        """Who waits for the rate limit gives up; idle connections close."""
+        self.throttle.close()
+        self._connection.close()
+
+    def _create(self, kind: str, namespace: str, manifest: Mapping[str, Any], seconds: float) -> CreateOutcome:
+        ends = time.monotonic() + seconds
+        where = f"cluster {self.name!r}, namespace {namespace!r}"
+        if not self.throttle.take(seconds=seconds / 2):
+            return TryLater(f"The rate limit of {where} is reached.", max(self.throttle.wait(), PAUSE_SECONDS))
+        left = ends - time.monotonic()
+        query = {"timeout": f"{max(1, int(left * SERVER_SHARE * 1000))}ms"}
+        try:
+            reply = self._connect(Request("POST", _path(kind, namespace), query, _json(manifest)), left)
+        except ApiError as error:
+            return TryLater(f"{error} ({where}).", PAUSE_SECONDS, error.unknown)
+        if reply.status == 409 and reason_of(reply.body) == "AlreadyExists":
+            return self._existing(kind, namespace, manifest, ends)
+        return created(reply, where=where)
+
+    def _existing(self, kind: str, namespace: str, manifest: Mapping[str, Any], ends: float) -> CreateOutcome:
+        """An earlier try succeeded, ours or another launcher's. It counts as created even if it is gone again: never twice."""
+        wanted = manifest["metadata"]
+        try:
+            found = self._get(kind, namespace, wanted["name"], ends - time.monotonic())
+        except ApiError as error:
+            return TryLater(f"{wanted['name']} exists, but could not be read: {error}", PAUSE_SECONDS, unknown=True)
+        if found is None:
+            return Created("", existed=True)
+        about = found["metadata"]
+        if (about.get("labels") or {}).get(ATTEMPT) != wanted["labels"][ATTEMPT]:
+            return Refused(f"{wanted['name']} exists in namespace {namespace!r}, but it is not this attempt's.")
+        return Created(about["uid"], existed=True)
+
+    def _get(self, kind: str, namespace: str, name: str, seconds: float) -> dict[str, Any] | None:
+        reply = self._call(Request("GET", _path(kind, namespace, name)), seconds)
+        if reply.status == 404:
+            return None
+        if not reply.ok:
+            raise reply.error(f"Reading {name}")
+        found: dict[str, Any] = reply.json()
+        return found
+
+    def _call(self, request: Request, seconds: float = CALL_SECONDS) -> Reply:
+        ends = time.monotonic() + seconds
+        self._wait_in_turn(seconds / 2)
+        return self._connect(request, ends - time.monotonic())
+
+    def _stream(self, path: str, query: dict[str, str], silence: float, *, doing: str, ends: float | None = None) -> Stream:
+        self._wait_in_turn(CALL_SECONDS / 2)
+        response = self._connection.open(Request("GET", path, query), seconds=min(CALL_SECONDS, silence), silence=silence)
+        if response.status == 200:
+            return Stream(response, ends=ends)
+        reply = rest_of(response, seconds=CALL_SECONDS)
+        self._heed(reply)
+        raise reply.error(doing)
+
+    def _wait_in_turn(self, seconds: float) -> None:
+        if not self.throttle.take(seconds=seconds):
+            raise ApiError(f"The rate limit of cluster {self.name!r} is reached", retry_after=self.throttle.wait())
+
+    def _connect(self, request: Request, seconds: float) -> Reply:
+        reply = self._connection.call(request, seconds=seconds)
+        self._heed(reply)
+        return reply
+
+    def _heed(self, reply: Reply) -> None:
+        if reply.status == 429:
+            self.throttle.pause(PAUSE_SECONDS if reply.retry_after is None else reply.retry_after)
+
+
+_MERGE = "application/strategic-merge-patch+json"
+
+
+def _path(kind: str, namespace: str, name: str | None = None) -> str:
+    path = f"/api/v1/namespaces/{quote(namespace, safe='')}/{kind}"
+    return path if name is None else f"{path}/{quote(name, safe='')}"
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -1,0 +1,124 @@
+"""The program in a task's own pod: one operator, one body, one outcome. `python -m halfstep_worker.kubernetes.body [FILE]`
+
+It reads its task from a file that the launcher mounted, and leaves the outcome in the termination message (frames.py). It
+has no way to the queue's database. Exit code 0: succeeded; 1: another outcome; 143: told to end, and no outcome.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import traceback
+from io import TextIOWrapper
+from pathlib import Path
+from time import monotonic
+from typing import NoReturn
+
+from halfstep import context
+from halfstep.context import Stopped
+from halfstep.errors import HalfstepError
+from halfstep.outcomes import Failed, Outcome, Succeeded
+from halfstep_worker.children.failures import failed
+from halfstep_worker.children.runner import Registry
+from halfstep_worker.children.settings import PoolSettings
+from halfstep_worker.children.storable import outcome_of, plain
+from halfstep_worker.connections import load_connections
+from halfstep_worker.kubernetes.body_link import Link, Output
+from halfstep_worker.kubernetes.body_task import Task, read_task
+from halfstep_worker.kubernetes.ends import BODY_FAILED, BODY_STOPPED
+from halfstep_worker.kubernetes.frames import MESSAGE_BYTES, Sealed, seal
+
+TASK_FILE = "/halfstep/task/task.json"
+TERMINATION_LOG = "/dev/termination-log"
+
+
+def main(file: Path, termination_log: Path) -> int:
+    """The whole life of the program; the exit code."""
+    output = Output()
+    link = Link(output)
+    signal.signal(signal.SIGTERM, link.on_term)
+    try:
+        sealed, code = _outcome(file, link)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on the outcome counts
+    except Stopped:
+        return BODY_STOPPED
+    if link.told:
+        return BODY_STOPPED
+    _flush()
+    link.flush()
+    _leave(sealed, output, termination_log)
+    return code
+
+
+def _outcome(file: Path, link: Link) -> tuple[Sealed, int]:
+    limit = MESSAGE_BYTES
+    try:
+        task = read_task(file)
+        limit = task.message_bytes
+        registry = _operators(task)
+    except HalfstepError as error:
+        return seal(Failed(plain(str(error)), reason="config"), limit=limit), BODY_FAILED
+    outcome = _run(registry, task, link)
+    return seal(outcome, limit=limit), 0 if isinstance(outcome, Succeeded) else BODY_FAILED
+
+
+def _operators(task: Task) -> Registry:
+    """Imports user code, by the loader's name as in a worker, when the connections' URLs have left the environment."""
+    connections = {name: connection.url for name, connection in load_connections(os.environ).items()}
+    for name in [name for name in os.environ if name.startswith("HALFSTEP_")]:
+        del os.environ[name]
+    module, _, function = PoolSettings().loader.partition(":")
+    registry: Registry = getattr(importlib.import_module(module), function)(task.settings | {"connections": connections})
+    return registry
+
+
+def _run(registry: Registry, task: Task, link: Link) -> Outcome:
+    """The outcome, whatever the body raised; only Stopped passes."""
+    if task.timeout is not None:
+        link.ends_at = monotonic() + task.timeout
+    context.enter(task_id=task.task_id, attempt=task.attempt, deadline_seconds=task.timeout, link=link)
+    try:
+        return outcome_of(registry.run(task.operator, task.args), task.result_bytes)
+    except Stopped:
+        raise
+    except BaseException as error:  # SystemExit of a body ends the body, and is its failure
+        return failed(error)
+    finally:
+        context.leave()
+
+
+def _leave(sealed: Sealed, output: Output, termination_log: Path) -> None:
+    """The lines first: the message says that they are there."""
+    for line in sealed.lines:
+        output.write(line)
+    termination_log.write_text(sealed.message, encoding="utf-8")
+
+
+def _flush() -> None:
+    """A stream that the body broke or closed is its own loss."""
+    for file in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            file.flush()
+
+
+def _program() -> NoReturn:
+    """Ends at once: no thread, and no clean-up of the body's, may change the exit code or hold the pod up."""
+    code = BODY_FAILED
+    try:
+        for file in (sys.stdout, sys.stderr):
+            if isinstance(file, TextIOWrapper):
+                file.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        log = Path(os.environ.get("HALFSTEP_TERMINATION_LOG", TERMINATION_LOG))
+        code = main(Path(sys.argv[1] if len(sys.argv) > 1 else TASK_FILE), log)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    _program()

@@ -1,0 +1,76 @@
+"""What a running body is connected to in its pod: the log and SIGTERM, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from math import inf
+from time import monotonic
+
+from halfstep.context import Stopped
+from halfstep_worker.children.storable import plain
+from halfstep_worker.kubernetes.frames import frame
+
+PROGRESS_SECONDS = 1.0
+"""Progress goes into the log at most so often, as the last one counts."""
+
+
+class Output:
+    """Lines of ours on the pod's log, by a descriptor of its own that a body can't close by closing 1."""
+
+    def __init__(self) -> None:
+        self._fd = os.dup(1)
+
+    def write(self, line: str) -> None:
+        """One line, by one system call. A log that can't be written is not the body's failure."""
+        data = line.encode(errors="replace") + b"\n"
+        with contextlib.suppress(OSError):
+            while data:
+                data = data[self._write(data) :]
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:  # some programs leave a shared pipe non-blocking
+            os.set_blocking(self._fd, True)
+            return os.write(self._fd, data)
+
+
+class Link:
+    """Where `halfstep.current()` of the body leads. `told`: somebody has asked it to end."""
+
+    def __init__(self, output: Output) -> None:
+        self.told = False
+        self.ends_at = inf
+        """When the timeout is over, monotonic seconds."""
+        self._output = output
+        self._progress: str | None = None
+        self._progress_at = 0.0
+
+    def stop_reason(self) -> str | None:
+        """The pod's deletion gives no reason: past the timeout it is that, and otherwise as good as a drain."""
+        if not self.told:
+            return None
+        return "timeout" if monotonic() >= self.ends_at else "drain"
+
+    def log(self, text: str, /) -> None:
+        """A line on the pod's log."""
+        self._output.write(plain(text, len(text) * 4))
+
+    def heartbeat(self, progress: str, /) -> None:
+        """A line for the launcher, or the next one that is due."""
+        self._progress = progress
+        if monotonic() >= self._progress_at:
+            self.flush()
+
+    def flush(self) -> None:
+        """The last progress goes out."""
+        if self._progress is not None:
+            for line in frame("progress", self._progress):
+                self._output.write(line)
+            self._progress, self._progress_at = None, monotonic() + PROGRESS_SECONDS
+
+    def on_term(self, *_: object) -> None:
+        """A signal handler; wherever the body is, Stopped strikes it."""
+        self.told = True
+        raise Stopped(self.stop_reason() or "")

@@ -1,0 +1,101 @@
+"""Everything of one cluster that the launcher's loop touches: calls, watches, logs, timers, and the flights themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from halfstep_worker.desk import Outgoing
+from halfstep_worker.kubernetes.api import ClusterApi
+from halfstep_worker.kubernetes.clusters import Cluster
+from halfstep_worker.kubernetes.flightlogs import FlightLogs, Lines, LogDone
+from halfstep_worker.kubernetes.flights import Flights
+from halfstep_worker.kubernetes.inbox import Answer, Calls, Inbox
+from halfstep_worker.kubernetes.names import INSTALLATION
+from halfstep_worker.kubernetes.planner import Planner
+from halfstep_worker.kubernetes.policy import LauncherPolicy
+from halfstep_worker.kubernetes.timeline import trim
+from halfstep_worker.kubernetes.timers import Timers
+from halfstep_worker.kubernetes.values import Listed, PodGone, PodSeen
+from halfstep_worker.kubernetes.watch import PodWatch
+from halfstep_worker.settings import WorkerSettings
+
+
+class Cockpit:
+    """Built before the database is asked, started when the installation is known. Used by the loop only."""
+
+    flights: Flights
+
+    def __init__(self, settings: WorkerSettings, cluster: Cluster, policy: LauncherPolicy) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._policy = policy
+        self._inbox = Inbox()
+        self._calls = Calls(self._inbox)
+        self._timers = Timers()
+        self._api = _api_of(cluster)
+        self._logs = FlightLogs(self._api, self._inbox)
+        self._watches: list[PodWatch] = []
+
+    @property
+    def wake_fd(self) -> int:
+        """Readable when `turn` has something to do."""
+        return self._inbox.wake_fd
+
+    def start(self, installation: str, lease_left: Callable[[], float]) -> None:
+        """Watches and reads from now on."""
+        settings = self._settings
+        body = {"imports": list(settings.imports), "allow": list(settings.allow), "http_allow": list(settings.http_allow)}
+        planner = Planner(self._cluster, self._policy, installation, settings.source, body)
+        self.flights = Flights(
+            self._cluster.name, api=self._api, calls=self._calls, timers=self._timers, planner=planner, logs=self._logs
+        )  # fmt: skip
+        self.flights.course.lease_left = lease_left
+        self._logs.start()
+        selector = f"{INSTALLATION}={installation}"
+        for namespace in self._cluster.watched:
+            watch = PodWatch(self._api, namespace=namespace, selector=selector, trim=trim, tell=self._inbox.put)
+            watch.start()
+            self._watches.append(watch)
+
+    def stop(self) -> None:
+        """Returns when no thread of the cluster's is left."""
+        for watch in self._watches:
+            watch.stop()
+        self._logs.stop()
+        self._calls.stop()
+        self._api.close()
+
+    def turn(self, now: float) -> None:
+        """Takes what has come, and does what is due."""
+        for thing in self._inbox.take():
+            self._take(thing, now)
+        for attempt_id, word in self._timers.due(now):
+            self.flights.heard(attempt_id, word, now)
+
+    def _take(self, thing: object, now: float) -> None:
+        match thing:
+            case Answer():
+                self.flights.answered(thing, now)
+            case PodSeen() | PodGone() | Listed():
+                self.flights.watched(thing, now)
+            case Lines():
+                self._logs.take(thing, self.flights.course.outgoing, now)
+            case LogDone(attempt_id=attempt_id):
+                self.flights.log_finished(attempt_id)
+
+    def take_outgoing(self, now: float) -> Outgoing:
+        """What is to be written."""
+        self._logs.flush(self.flights.course.outgoing, now)
+        return self.flights.take_outgoing()
+
+    def next_at(self) -> float | None:
+        """When something is due, monotonic seconds."""
+        due = [at for at in (self._timers.next_at(), self._logs.due_at()) if at is not None]
+        return min(due, default=None)
+
+
+def _api_of(cluster: Cluster) -> ClusterApi:
+    kubeconfig = None if cluster.in_cluster else cluster.kubeconfig or str(Path.home() / ".kube" / "config")
+    rate = cluster.rate
+    return ClusterApi(cluster.title, kubeconfig=kubeconfig, context=cluster.context, qps=rate.qps, burst=rate.burst)

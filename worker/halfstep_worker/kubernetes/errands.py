@@ -1,0 +1,52 @@
+"""What API threads do for flights: a few calls in the right order. Nothing here touches a flight; answers go to the inbox."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from halfstep.failpoints import reach
+from halfstep_worker.kubernetes.manifest import owned_by
+from halfstep_worker.kubernetes.names import FINALIZER
+from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, PodSeen
+
+
+class Api(Protocol):
+    """What of `ClusterApi` flights need."""
+
+    def create_pod(self, namespace: str, manifest: Pod, *, seconds: float) -> CreateOutcome: ...
+
+    def create_config_map(self, namespace: str, manifest: Pod, *, seconds: float) -> CreateOutcome: ...
+
+    def delete_pod(self, namespace: str, name: str, *, uid: str, grace: int | None) -> bool: ...
+
+    def release_pod(self, namespace: str, name: str, *, keep: bool, uid: str | None = None) -> bool: ...
+
+
+def make(api: Api, namespace: str, manifests: tuple[Pod, Pod | None], seconds: float) -> CreateOutcome:
+    """The pod, and at once the ConfigMap that it reads and owns, so that the cluster removes both."""
+    pod, config_map = manifests
+    reach("pod.create")
+    made = api.create_pod(namespace, pod, seconds=seconds)
+    reach("pod.created")
+    if config_map is None or not isinstance(made, Created):
+        return made
+    beside = api.create_config_map(namespace, owned_by(config_map, made.uid), seconds=seconds)
+    return made if isinstance(beside, Created) else beside
+
+
+def take_away(api: Api, namespace: str, name: str, uid: str, *, keep: bool) -> bool:
+    """After the verdict: the pod goes, or stays without our finalizer."""
+    reach("pod.delete")
+    if not keep:
+        api.delete_pod(namespace, name, uid=uid, grace=0)
+    reach("pod.deleted")
+    return api.release_pod(namespace, name, keep=keep, uid=uid)
+
+
+def take_stranger(api: Api, seen: PodSeen) -> bool:
+    """A pod that nobody needs, with the grace that it asks for."""
+    meta = seen.pod["metadata"]
+    api.delete_pod(seen.namespace, meta["name"], uid=meta["uid"], grace=None)
+    return FINALIZER not in meta.get("finalizers", ()) or api.release_pod(
+        seen.namespace, meta["name"], keep=False, uid=meta["uid"]
+    )

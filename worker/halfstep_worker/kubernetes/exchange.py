@@ -1,0 +1,70 @@
+"""A launcher's exchange: it writes what is known of pods, and takes over those of dead launchers."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from halfstep.claims import Claim
+from halfstep.events import emit
+from halfstep.failpoints import reach
+from halfstep.pods import PodBook
+from halfstep_worker.desk import Desk, Incoming
+from halfstep_worker.exchanger import Exchanger
+from halfstep_worker.heartbeat import Pulse
+from halfstep_worker.settings import WorkerSettings
+
+ADOPT_SECONDS = 1.0
+ADOPT_BATCH = 100
+
+
+class PodExchanger(Exchanger):
+    """Pods outlive their launcher: what it still holds when it leaves is handed over, not released."""
+
+    def __init__(self, settings: WorkerSettings, desk: Desk, pulse: Pulse) -> None:
+        super().__init__(settings, desk, pulse)
+        self._book = PodBook(self._database)
+        self._adopt_at = 0.0
+
+    def installation(self) -> str:
+        """The id that our pods are labelled with. Called before the thread starts. Raises HalfstepError."""
+        return self._book.installation()
+
+    def _give_back_the_rest(self) -> None:
+        """Deregistering marks the lease dead, and another launcher adopts the pods at once."""
+
+    def _see_to_pods(self, now: float) -> None:
+        out = self._outgoing
+        if out.pods:
+            reach("pod.intend")
+            self._book.write(list(out.pods.values()))
+            reach("pod.intended")
+            self._desk.deliver(Incoming(intended=[row.attempt_id for row in out.pods.values() if row.uid is None]))
+            out.pods.clear()
+        if out.doubtful:
+            live = self._book.live(out.doubtful)
+            self._desk.deliver(Incoming(garbage=[attempt for attempt in out.doubtful if attempt not in live]))
+            out.doubtful.clear()
+        if now >= self._adopt_at and self._desk.target > 0 and not self._stopped.is_set():
+            self._adopt(now)
+
+    def _adopt(self, now: float) -> None:
+        done = self._book.adopt(self._turn(), token=str(uuid4()), batch=ADOPT_BATCH)
+        if not done.mine:
+            self._uncertain = True
+            return
+        self._sequence += 1
+        self._adopt_at = now + (0.0 if len(done.claims) == ADOPT_BATCH else ADOPT_SECONDS)
+        if done.claims:
+            emit("pod.adopted", count=len(done.claims))
+        self._accept(done.claims)
+
+    def _accept(self, claims: list[Claim]) -> None:
+        """What was claimed before, by a dead launcher or by a lost reply, may have a log that goes on."""
+        known = [claim for claim in claims if claim.pod_namespace is not None]
+        if known:
+            self._desk.deliver(Incoming(positions=self._book.log_positions(known)))
+        super()._accept(claims)
+
+    def _acknowledge(self, claims: list[Claim]) -> None:
+        if claims:
+            self._desk.deliver(Incoming(settled=list(claims)))

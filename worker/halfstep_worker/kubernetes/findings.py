@@ -1,0 +1,62 @@
+"""What a verdict is made of, and what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from halfstep.limits import RESULT_BYTES
+from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Succeeded
+from halfstep_worker.children.storable import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the pod object does not tell."""
+
+    stop_reason: str | None = None
+    """`timeout` or `cancelled`: we asked for the pod's deletion, and why."""
+    deleted_while_running: bool = False
+    """`deletionTimestamp` was seen before the main container had ended."""
+    timeout: float | None = None
+    """The task's timeout in seconds, for its message."""
+    gone: bool = False
+    """The object does not exist any more; the pod is the last that was seen of it, or empty."""
+    forced_for: float | None = None
+    """Monotonic seconds since a deletion with grace 0 was first seen; None without one."""
+    uncounted: int = 0
+    """Earlier attempts of the task that ended without being counted; the pauses between them grow."""
+    result_bytes: int = RESULT_BYTES
+    """The largest result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome, and its class in one word for the metric `halfstep_pod_outcomes_total`."""
+
+    outcome: Outcome
+    kind: str
+    framed: str | None = None
+    """The outcome stands in the log, in the frames of this digest; `outcome` holds if they can't be read to their end."""
+
+
+def failed(kind: str, reason: str, sentence: str, *, final: bool = False) -> Verdict:
+    """The attempt failed, and that counts."""
+    return Verdict(Failed(plain(sentence), reason, final), kind)
+
+
+def lost(sentence: str, *, kind: str = "lost") -> Verdict:
+    """Nobody knows how it ended."""
+    return Verdict(Lost(kind, sentence), kind)
+
+
+def kind_of(outcome: Outcome) -> str:
+    """The metric's word for an outcome that a body left, also when it was read from the log."""
+    match outcome:
+        case Succeeded():
+            return "succeeded"
+        case Cancelled():
+            return "cancelled"
+        case Failed(reason="result"):
+            return "result"
+        case _:
+            return "application"

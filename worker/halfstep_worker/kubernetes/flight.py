@@ -1,0 +1,83 @@
+"""One attempt and its pod, from the claim to the pod's end. One small object a pod: that is all a running pod costs."""
+
+from __future__ import annotations
+
+import enum
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from halfstep.claims import Claim
+from halfstep.outcomes import Outcome
+from halfstep.pods import PodRow
+from halfstep_worker.kubernetes.names import pod_name
+from halfstep_worker.kubernetes.values import Pod
+
+
+class Stage(enum.Enum):
+    """Where a flight is."""
+
+    INTENDED = "intended"  # the intent is on its way to SQL, or a create will be tried (again)
+    CREATING = "creating"  # a create call has no answer yet
+    PARKED = "parked"  # the API server has the pod; nothing of ours runs for it
+    ENDING = "ending"  # the verdict is known and on its way to SQL; logs are read to their end
+    CLEANING = "cleaning"  # the verdict is in SQL: the pod may go
+
+
+@dataclass(slots=True)
+class Flight:
+    """Used by the launcher's loop only."""
+
+    claim: Claim
+    namespace: str
+    on_finish: str = "delete"
+    grace: int = 30
+    startup_timeout: float = 600.0
+    stage: Stage = Stage.INTENDED
+    manifest: tuple[Pod, Pod | None] | None = None  # pod and ConfigMap, until the API server has them
+    pod: Pod | None = None  # as last seen, trimmed
+    uid: str | None = None
+    recorded: bool = False  # the intent is in SQL
+    adopted: bool = False
+    doubtful: bool = False  # a create call may have been taken without an answer, by us or by an earlier owner
+    stop_reason: str | None = None  # we asked for the pod's deletion, and why
+    deleted_early: bool = False  # deletion was seen before the main container had ended
+    parked_at: float = 0.0  # monotonic: when we learnt that the API server has it
+    running_since: float | None = None  # monotonic
+    waiting: str | None = None  # why it does not start, for people
+    forced_since: float | None = None  # monotonic: a deletion with grace 0 was first seen
+    vanished: bool = False  # the object does not exist any more
+    verdict: Outcome | None = None
+    framed: str | None = None  # digest of the outcome that stands in the log
+
+    @classmethod
+    def adopted_as_it_is(cls, claim: Claim) -> Flight:
+        """A pod whose task we would not make a pod of (a policy has changed, say): it is there, and gets its verdict."""
+        return cls(claim, claim.pod_namespace or "")
+
+    @property
+    def attempt_id(self) -> str:
+        """What names it."""
+        return self.claim.attempt_id
+
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+        return pod_name(self.claim.attempt_id)
+
+    @property
+    def is_over(self) -> bool:
+        """The verdict is known."""
+        return self.stage in (Stage.ENDING, Stage.CLEANING)
+
+    @property
+    def seconds(self) -> float:
+        """How long the body has run, as far as we saw."""
+        return 0.0 if self.running_since is None else max(0.0, time.monotonic() - self.running_since)
+
+    def row(self, cluster: str, *, facts: dict[str, Any] | None = None, keep_seconds: float | None = None) -> PodRow:
+        """What SQL is to know now."""
+        claim = self.claim
+        return PodRow(
+            claim.attempt_id, claim.id, claim.attempt, cluster, self.namespace, self.name, self.uid, facts, keep_seconds
+        )  # fmt: skip

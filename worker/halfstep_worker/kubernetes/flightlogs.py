@@ -1,0 +1,127 @@
+"""The logs of flights on their way into the log store: read by the collector's threads, bounded and chunked by the loop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from halfstep.claims import Claim
+from halfstep.outcomes import Outcome
+from halfstep.pods import LogPosition
+from halfstep_worker.desk import Outgoing
+from halfstep_worker.kubernetes.api import ClusterApi
+from halfstep_worker.kubernetes.flight import Flight
+from halfstep_worker.kubernetes.frames import Frames
+from halfstep_worker.kubernetes.inbox import Inbox
+from halfstep_worker.kubernetes.logpage import Line
+from halfstep_worker.kubernetes.logplan import LogSource
+from halfstep_worker.kubernetes.names import MAIN
+from halfstep_worker.kubernetes.podlogs import PodLogCollector
+from halfstep_worker.kubernetes.reading import has_started, is_body
+from halfstep_worker.logs import LogCollector
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of an attempt, in order for each container."""
+
+    attempt_id: str
+    lines: list[Line]
+
+
+@dataclass(frozen=True, slots=True)
+class LogDone:
+    """An attempt's log has been read to its end, or there is none."""
+
+    attempt_id: str
+
+
+class FlightLogs:
+    """`deliver` is called by the collector's threads; everything else by the loop."""
+
+    def __init__(self, api: ClusterApi, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._pages = PodLogCollector(api, deliver=self.deliver)
+        self._chunks = LogCollector()
+        self._frames: dict[str, Frames] = {}
+        self._positions: dict[str, LogPosition] = {}
+        self._claims: dict[str, Claim] = {}
+        self._full: set[str] = set()  # written by the loop, read by the collector's threads
+
+    def start(self) -> None:
+        """Returns when logs are read."""
+        self._pages.start()
+
+    def stop(self) -> None:
+        """Returns when nothing is read any more."""
+        self._pages.stop()
+
+    # -- what a flight asks
+
+    def resume(self, claim: Claim, position: LogPosition) -> None:
+        """An adopted attempt's log goes on where it was left."""
+        self._positions[claim.attempt_id] = position
+        self._chunks.resume(claim, chunk=position.chunk, written=position.written)
+
+    def follow(self, flight: Flight) -> None:
+        """The pod runs."""
+        self._claims[flight.attempt_id] = flight.claim
+        self._pages.follow(self._source(flight))
+
+    def finish(self, flight: Flight) -> None:
+        """The pod has ended: LogDone comes when its log is in."""
+        self._claims[flight.attempt_id] = flight.claim
+        if flight.pod is None or flight.vanished or not has_started(flight.pod):
+            self._inbox.put(LogDone(flight.attempt_id))
+        else:
+            self._pages.finish(self._source(flight), lambda: self._inbox.put(LogDone(flight.attempt_id)))
+
+    def forget(self, flight: Flight) -> None:
+        """Nothing more of it is wanted."""
+        self._pages.forget(flight.attempt_id)
+        self._full.discard(flight.attempt_id)
+        for known in (self._frames, self._positions, self._claims):
+            known.pop(flight.attempt_id, None)
+
+    def _source(self, flight: Flight) -> LogSource:
+        assert flight.pod is not None
+        position = self._positions.get(flight.attempt_id)
+        after = position.last_at if position is not None and position.last_at is not None else 0.0
+        names = tuple(container["name"] for container in flight.pod["spec"].get("containers", ())) or (MAIN,)
+        hook = self._frames.setdefault(flight.attempt_id, Frames()).take if is_body(flight.pod) else None
+        return LogSource(flight.attempt_id, flight.namespace, flight.name, names, after, hook)
+
+    # -- what comes of it
+
+    def deliver(self, attempt_id: str, lines: list[Line]) -> bool:
+        """From the collector's threads. False: the log is full."""
+        self._inbox.put(Lines(attempt_id, lines))
+        return attempt_id not in self._full
+
+    def take(self, arrived: Lines, outgoing: Outgoing, now: float) -> None:
+        """Lines on their way to SQL, and progress that stood framed among them."""
+        claim = self._claims.get(arrived.attempt_id)
+        if claim is None:
+            return
+        for line in arrived.lines:
+            if not self._chunks.add(claim, line, now=now):
+                self._full.add(arrived.attempt_id)
+        frames = self._frames.get(arrived.attempt_id)
+        if frames is not None and frames.progress is not None:
+            outgoing.progress[claim.id] = (claim, frames.progress)
+
+    def end(self, flight: Flight, outgoing: Outgoing) -> Outcome | None:
+        """The last chunk; and the outcome, if the body's program left it in the log."""
+        outgoing.chunks += self._chunks.end(flight.claim, at=time.time())
+        frames = self._frames.get(flight.attempt_id)
+        if frames is None or flight.framed is None:
+            return None
+        return frames.outcome(flight.framed)
+
+    def flush(self, outgoing: Outgoing, now: float) -> None:
+        """Chunks that are due."""
+        outgoing.chunks += self._chunks.take(now=now)
+
+    def due_at(self) -> float | None:
+        """When `flush` has something."""
+        return self._chunks.due_at()

@@ -1,0 +1,202 @@
+"""All flights of a launcher, by attempt; and the pods in its namespaces that no flight explains. Used by the loop only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from halfstep.claims import Claim, Ending
+from halfstep.outcomes import Failed
+from halfstep.pods import LogPosition
+from halfstep_worker.desk import Incoming, Outgoing, Release
+from halfstep_worker.kubernetes.course import Collector, Course
+from halfstep_worker.kubernetes.errands import Api, take_stranger
+from halfstep_worker.kubernetes.flight import Flight, Stage
+from halfstep_worker.kubernetes.inbox import Answer, Calls
+from halfstep_worker.kubernetes.names import ATTEMPT, KEEP
+from halfstep_worker.kubernetes.timers import Timers
+from halfstep_worker.kubernetes.values import Listed, Pod, PodGone, PodSeen, WatchEvent
+
+Planner = Callable[[Claim], Flight | Failed]
+
+
+class Logs(Collector, Protocol):
+    """What of the log collection all flights need."""
+
+    def resume(self, claim: Claim, position: LogPosition) -> None: ...
+
+    def forget(self, flight: Flight) -> None: ...
+
+
+class Flights:
+    """One entry a pod: that is all that a running pod costs."""
+
+    def __init__(self, cluster: str, *, api: Api, calls: Calls, timers: Timers, planner: Planner, logs: Logs) -> None:
+        self._cluster = cluster
+        self._api = api
+        self._calls = calls
+        self._planner = planner
+        self._logs = logs
+        self._flights: dict[str, Flight] = {}
+        self._strangers: dict[str, PodSeen] = {}
+        self.alive: Callable[[], None] = lambda: None
+        """Called before every plan: reading many large templates must not look like a loop that hangs."""
+        self.course = Course(cluster, api=api, calls=calls, timers=timers, logs=logs, forget=self._forget)
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    @property
+    def creating(self) -> int:
+        """Flights whose pods are not acknowledged yet."""
+        return sum(1 for flight in self._flights.values() if flight.stage in (Stage.INTENDED, Stage.CREATING))
+
+    @property
+    def unwritten(self) -> int:
+        """Flights whose verdict is on its way to SQL."""
+        return sum(1 for flight in self._flights.values() if flight.stage is Stage.ENDING)
+
+    def take_outgoing(self) -> Outgoing:
+        """What is to be written now."""
+        outgoing, self.course.outgoing = self.course.outgoing, Outgoing()
+        return outgoing
+
+    # -- what the exchange says
+
+    def hear(self, incoming: Incoming, now: float) -> None:
+        """Claims, requests and receipts."""
+        for claim in incoming.claims:
+            position = incoming.positions.get(claim.attempt_id)
+            self._begin(claim, position, now)
+        for claim in incoming.lost:
+            self._drop(claim)
+        for id in incoming.cancelled:
+            self._cancel(id)
+        for attempt_id in incoming.intended:
+            self._intended(attempt_id, now)
+        for claim in incoming.settled:
+            self._on(claim.attempt_id, self.course.settled)
+        for attempt_id in incoming.garbage:
+            self._remove_stranger(attempt_id)
+
+    def _begin(self, claim: Claim, position: LogPosition | None, now: float) -> None:
+        self.alive()
+        planned = self._planner(claim)
+        if isinstance(planned, Failed) and claim.pod_namespace is None:
+            self.course.outgoing.endings.append(Ending(claim, planned))
+            return
+        flight = planned if isinstance(planned, Flight) else Flight.adopted_as_it_is(claim)
+        self._flights[claim.attempt_id] = flight
+        if position is not None:
+            self._logs.resume(claim, position)
+        if claim.pod_namespace is not None:
+            flight.namespace, flight.adopted, flight.doubtful = claim.pod_namespace, True, claim.pod_uid is None
+        if claim.pod_uid is not None:
+            self.course.park(flight, claim.pod_uid, now)
+        else:
+            self.course.intend(flight)
+        if (seen := self._strangers.pop(claim.attempt_id, None)) is not None:
+            self.course.see(flight, seen.pod, now)
+
+    def _drop(self, claim: Claim) -> None:
+        """Somebody else holds the claim, and the pod with it."""
+        flight = self._flights.get(claim.attempt_id)
+        if flight is not None and flight.claim.token == claim.token:
+            self._forget(flight)
+
+    def _cancel(self, id: int) -> None:
+        for flight in [flight for flight in self._flights.values() if flight.claim.id == id]:
+            self.course.stop(flight, "cancelled")
+
+    def _intended(self, attempt_id: str, now: float) -> None:
+        flight = self._flights.get(attempt_id)
+        if flight is not None and not flight.recorded:
+            flight.recorded = True
+            if flight.stage is Stage.INTENDED:
+                self.course.create(flight, now)
+
+    def _on(self, attempt_id: str, act: Callable[[Flight], None]) -> None:
+        flight = self._flights.get(attempt_id)
+        if flight is not None:
+            act(flight)
+
+    def _forget(self, flight: Flight) -> None:
+        self._logs.forget(flight)
+        self._flights.pop(flight.attempt_id, None)
+        if flight.adopted and flight.doubtful and flight.pod is not None:
+            # Left standing, as a create of its earlier owner may still arrive and must meet the name; collected after that.
+            self._strangers[flight.attempt_id] = PodSeen(self._cluster, flight.namespace, flight.pod)
+
+    # -- what API threads, watch, logs and timers say
+
+    def answered(self, answer: Answer, now: float) -> None:
+        """A call has ended."""
+        self._calls.open -= 1
+        self._on(answer.attempt_id, lambda flight: self.course.answered(flight, answer, now))
+
+    def watched(self, event: WatchEvent, now: float) -> None:
+        """A pod was seen, is gone, or a whole list was delivered."""
+        match event:
+            case PodSeen(pod=pod):
+                self._seen(event, _label(pod, ATTEMPT), now)
+            case PodGone(pod=pod):
+                self._strangers.pop(_label(pod, ATTEMPT), None)
+                self._on(_label(pod, ATTEMPT), lambda flight: self.course.gone(flight, pod, now))
+            case Listed():
+                self._listed(event, now)
+
+    def _seen(self, event: PodSeen, attempt_id: str, now: float) -> None:
+        flight = self._flights.get(attempt_id)
+        if flight is not None:
+            self.course.see(flight, event.pod, now)
+        else:
+            self._strangers[attempt_id] = event
+
+    def _listed(self, listed: Listed, now: float) -> None:
+        """What was seen or acknowledged before the list began, also to an earlier owner, and is not in it is lost."""
+        for flight in list(self._flights.values()):
+            known = flight.pod is not None or flight.adopted or flight.parked_at < listed.began
+            parked = flight.namespace == listed.namespace and flight.stage is Stage.PARKED
+            if parked and known and flight.name not in listed.names:
+                self.course.gone(flight, flight.pod or {}, now)
+
+    def log_finished(self, attempt_id: str) -> None:
+        """A pod's log has been read to its end."""
+        self._on(attempt_id, self.course.log_finished)
+
+    def heard(self, attempt_id: str, word: str, now: float) -> None:
+        """A timer rang."""
+        self._on(attempt_id, lambda flight: self.course.heard(flight, word, now))
+
+    # -- now and then
+
+    def write_facts(self) -> None:
+        """What has changed since the last call goes to SQL."""
+        changed, self.course.changed = self.course.changed, set()
+        for attempt_id in changed:
+            flight = self._flights.get(attempt_id)
+            if flight is not None and not flight.is_over:
+                self.course.write_facts(flight)
+
+    def doubt(self) -> None:
+        """Asks whether the pods that no flight explains are still needed by anybody."""
+        kept = (attempt for attempt, seen in self._strangers.items() if _label(seen.pod, KEEP) != "true")
+        self.course.outgoing.doubtful += list(kept)
+
+    def _remove_stranger(self, attempt_id: str) -> None:
+        seen = self._strangers.pop(attempt_id, None)
+        if seen is not None:
+            self._calls.submit(attempt_id, "garbage", partial(take_stranger, self._api, seen))
+
+    def leave(self) -> None:
+        """Pods are handed over; what was never asked for goes back unstarted."""
+        self.course.leaving = True
+        for flight in list(self._flights.values()):
+            if flight.stage is Stage.INTENDED and not flight.doubtful:
+                self.course.outgoing.releases.append(Release(flight.claim, "drain", started=False))
+                self._forget(flight)
+
+
+def _label(pod: Pod, name: str) -> str:
+    return str(pod.get("metadata", {}).get("labels", {}).get(name, ""))

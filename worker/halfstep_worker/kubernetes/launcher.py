@@ -1,0 +1,140 @@
+"""The launcher: a worker that keeps pods instead of children. It runs no user code and holds the cluster's token."""
+
+from __future__ import annotations
+
+import select
+import time
+
+from halfstep.database import ConnectionSettings, Database
+from halfstep.events import emit
+from halfstep.migrate import check_schema
+from halfstep_worker.desk import Desk
+from halfstep_worker.heartbeat import Heartbeat, Pulse, lease_left
+from halfstep_worker.kubernetes.cockpit import Cockpit
+from halfstep_worker.kubernetes.exchange import PodExchanger
+from halfstep_worker.listener import HintListener
+from halfstep_worker.settings import WorkerSettings
+
+TURN_SECONDS = 0.5
+AHEAD = 100
+"""Claims whose pods are not acknowledged yet: what starts within a second."""
+FACTS_SECONDS = 1.0
+DOUBT_SECONDS = 30.0
+LEAVE_SECONDS = 15.0
+"""How long a leaving launcher waits for the answers of its create calls."""
+
+
+class Launcher:
+    """`run` blocks until drained. `drain` and `stop` only set flags: signal handlers may call them."""
+
+    def __init__(self, settings: WorkerSettings, cockpit: Cockpit) -> None:
+        self.settings = settings
+        self._cockpit = cockpit
+        self._desk = Desk()
+        self._pulse = Pulse()
+        self._exchanger = PodExchanger(settings, self._desk, self._pulse)
+        self._heartbeat = Heartbeat(settings, self._pulse)
+        self._listener = HintListener(settings.listen_url or settings.database_url, self._desk) if settings.notify else None
+        self._drain_wanted = False
+        self._draining_since: float | None = None
+        self._facts_at = 0.0
+        self._doubt_at = 0.0
+
+    def drain(self) -> None:
+        """Claim no more, hand the pods over, leave."""
+        self._drain_wanted = True
+
+    def stop(self) -> None:
+        """The same: a launcher's drain waits for nothing that takes long."""
+        self._drain_wanted = True
+
+    def run(self) -> int:
+        """Works until drained; 0 if everything was written. Raises HalfstepError at the start."""
+        self._start()
+        try:
+            while not self._is_done(time.monotonic()):
+                self._turn(time.monotonic())
+        finally:
+            written = self._close()
+        return 0 if written else 1
+
+    # -- start and end
+
+    def _start(self) -> None:
+        self._check_database()
+        self._exchanger.register()
+        self._cockpit.start(
+            self._exchanger.installation(), lambda: lease_left(self._pulse, self.settings, now=time.monotonic())
+        )  # fmt: skip
+        self._cockpit.flights.alive = self._turned
+        self._turned()
+        self._heartbeat.start()
+        self._exchanger.start()
+        if self._listener:
+            self._listener.start()
+        served = ", ".join(self.settings.queues) if self.settings.queues is not None else "all queues"
+        emit("worker.started", name=self.settings.name, queues=served, slots=self.settings.slots)
+
+    def _turned(self) -> None:
+        self._pulse.turned_at = time.monotonic()
+
+    def _check_database(self) -> None:
+        database = Database(self.settings.database_url, ConnectionSettings("halfstep launcher"))
+        try:
+            check_schema(database)
+        finally:
+            database.close()
+
+    def _is_done(self, now: float) -> bool:
+        if self._draining_since is None:
+            return False
+        return not self._cockpit.flights.creating or now - self._draining_since > LEAVE_SECONDS
+
+    def _close(self) -> bool:
+        self._cockpit.stop()
+        self._send()
+        self._pulse.turned_at = time.monotonic() + LEAVE_SECONDS
+        written = self._exchanger.stop(timeout=LEAVE_SECONDS)
+        if self._listener:
+            self._listener.stop()
+        self._heartbeat.stop()
+        emit("worker.stopped", name=self.settings.name)
+        return written
+
+    # -- one turn
+
+    def _turn(self, now: float) -> None:
+        flights = self._cockpit.flights
+        self._pulse.turned_at = now
+        self._pulse.busy = len(flights)
+        incoming = self._desk.collect()
+        self._drain_wanted = self._drain_wanted or incoming.drain
+        flights.hear(incoming, now)
+        self._cockpit.turn(now)
+        self._now_and_then(now)
+        if self._drain_wanted:
+            self._leave(now)
+        self._desk.aim(0 if self._drain_wanted else min(self.settings.slots, len(flights) - flights.creating + AHEAD))
+        self._send()
+        select.select([self._desk.wake_fd, self._cockpit.wake_fd], [], [], self._pause(time.monotonic()))
+
+    def _pause(self, now: float) -> float:
+        due = self._cockpit.next_at()
+        return TURN_SECONDS if due is None else max(0.0, min(TURN_SECONDS, due - now))
+
+    def _now_and_then(self, now: float) -> None:
+        if now >= self._facts_at:
+            self._facts_at = now + FACTS_SECONDS
+            self._cockpit.flights.write_facts()
+        if now >= self._doubt_at:
+            self._doubt_at = now + DOUBT_SECONDS
+            self._cockpit.flights.doubt()
+
+    def _leave(self, now: float) -> None:
+        if self._draining_since is None:
+            self._draining_since = now
+            emit("worker.draining", running=len(self._cockpit.flights))
+            self._cockpit.flights.leave()
+
+    def _send(self) -> None:
+        self._desk.send(self._cockpit.take_outgoing(time.monotonic()))

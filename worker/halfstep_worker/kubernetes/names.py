@@ -1,0 +1,22 @@
+"""What our objects are called and how they are marked. The attempt's id names the pod: a second create of it can't succeed."""
+
+from __future__ import annotations
+
+DOMAIN = "halfstep.io"
+INSTALLATION = f"{DOMAIN}/installation"
+"""Label: the UUID of the database's installation; two installations in one namespace never touch each other's pods."""
+ATTEMPT = f"{DOMAIN}/attempt"
+TASK = f"{DOMAIN}/task"
+KEEP = f"{DOMAIN}/keep"
+"""Label, "true": the pod was left on purpose after its verdict; garbage collection passes it by."""
+QUEUE = f"{DOMAIN}/queue"
+OPERATOR = f"{DOMAIN}/operator"
+FINALIZER = f"{DOMAIN}/verdict"
+"""Keeps the pod object, and with it the evidence, until the verdict is in SQL."""
+MAIN = "main"
+"""The container whose end is the task's end."""
+
+
+def pod_name(attempt_id: str) -> str:
+    """The name of the attempt's pod, and of its ConfigMap."""
+    return f"hs-{attempt_id.lower()}"

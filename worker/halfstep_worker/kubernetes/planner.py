@@ -1,0 +1,86 @@
+"""From a claim to what is to be created: the request read, the manifest built, the policy asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from halfstep.claims import Claim
+from halfstep.errors import InvalidTask
+from halfstep.limits import RESULT_BYTES
+from halfstep.outcomes import Failed
+from halfstep_worker.kubernetes.body_task import PROTOCOL
+from halfstep_worker.kubernetes.clusters import Cluster, cluster_name
+from halfstep_worker.kubernetes.flight import Flight
+from halfstep_worker.kubernetes.frames import message_limit
+from halfstep_worker.kubernetes.manifest import GRACE_SECONDS, Plan, build, build_operator_pod
+from halfstep_worker.kubernetes.policy import LauncherPolicy
+from halfstep_worker.kubernetes.request import PodRequest, read_pod, read_settings, split_pod_settings
+from halfstep_worker.kubernetes.values import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """For one cluster. source: the folder that template files are read from. body: what operators in pods are told."""
+
+    cluster: Cluster
+    policy: LauncherPolicy
+    installation: str
+    source: Path | None = None
+    body: Mapping[str, Any] | None = None
+
+    def __call__(self, claim: Claim) -> Flight | Failed:
+        """The flight of this claim, or why its pod is refused; both at once, without asking anybody."""
+        try:
+            return self._plan(claim)
+        except InvalidTask as error:
+            return Failed(str(error), "invalid", final=True)
+
+    def _plan(self, claim: Claim) -> Flight | Failed:
+        request, plan = self._request(claim)
+        if request.cluster is not None and cluster_name(request.cluster) != self.cluster.name:
+            raise InvalidTask(
+                f"The pod names cluster '{request.cluster}', but the task is of '{self.cluster.title}'; enqueue it there."
+            )
+        refusal = self.policy.refusal(plan.asked, self.cluster)
+        if refusal is not None:
+            return Failed(refusal, "policy", final=True)
+        return Flight(
+            claim,
+            plan.pod["metadata"]["namespace"],
+            on_finish=request.on_finish,
+            grace=int(plan.pod["spec"].get("terminationGracePeriodSeconds", GRACE_SECONDS)),
+            startup_timeout=request.startup_timeout,
+            manifest=(plan.pod, plan.config_map),
+        )
+
+    def _request(self, claim: Claim) -> tuple[PodRequest, Plan]:
+        args, identity = json.loads(claim.args), self._identity(claim)
+        if claim.operator == "pod":
+            request = read_pod(args, source=self.source)
+            return request, build(request, identity, self.cluster.pods)
+        rest, settings = split_pod_settings(args)
+        request = read_settings(settings, source=self.source)
+        return request, build_operator_pod(
+            request, identity, self.cluster.pods, task=self._task(claim, rest, _containers(request))
+        )
+
+    def _identity(self, claim: Claim) -> Identity:
+        return Identity(self.installation, claim.attempt_id, claim.id, claim.attempt, claim.queue, claim.operator)
+
+    def _task(self, claim: Claim, args: dict[str, Any], containers: int) -> dict[str, Any]:
+        told = {"protocol": PROTOCOL, "task_id": claim.id, "attempt": claim.attempt, "operator": claim.operator, "args": args}
+        return (
+            told
+            | {"timeout": claim.timeout, "result_bytes": RESULT_BYTES, "message_bytes": message_limit(containers)}
+            | dict(self.body or {})
+        )
+
+
+def _containers(request: PodRequest) -> int:
+    """At most so many containers the pod will have: they share the room for termination messages."""
+    asked = [spec for spec in (request.wanted.get("spec"), request.template.get("spec")) if spec]
+    return 1 + sum(len(spec.get(key) or ()) for spec in asked for key in ("containers", "initContainers"))

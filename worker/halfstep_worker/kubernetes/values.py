@@ -1,0 +1,87 @@
+"""What passes between the parts of a launcher. Plain values; pods are dictionaries as the API's JSON has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Pod = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose pod it is."""
+
+    installation: str
+    attempt_id: str
+    task_id: int
+    attempt: int
+    queue: str
+    operator: str
+
+
+# -- what a create call can come to
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The API server has the pod: it was made now, or it was there (409 AlreadyExists of our own name)."""
+
+    uid: str
+    existed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It can never be made like this (400, 403 that is no quota, 404 namespace, 422). `message` is a sentence for people."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TryLater:
+    """Not now (429, quota 403 or 409, 5xx, connection refused): nothing was made, or we can't know.
+
+    unknown: the request may have been taken (time-out, lost reply); the pod may exist.
+    """
+
+    message: str
+    delay: float
+    unknown: bool = False
+
+
+CreateOutcome = Created | Refused | TryLater
+
+
+# -- what a watch says
+
+
+@dataclass(frozen=True, slots=True)
+class PodSeen:
+    """A pod as it is now. `cluster` and `namespace` say where."""
+
+    cluster: str
+    namespace: str
+    pod: Pod
+
+
+@dataclass(frozen=True, slots=True)
+class PodGone:
+    """The object does not exist any more. `pod` is the last that was seen of it."""
+
+    cluster: str
+    namespace: str
+    pod: Pod
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A full list has just been delivered: whatever was there when it `began` (monotonic) and is not in `names` is gone."""
+
+    cluster: str
+    namespace: str
+    names: frozenset[str] = field(default_factory=frozenset)
+    began: float = field(default=0.0, compare=False)
+
+
+WatchEvent = PodSeen | PodGone | Listed

@@ -1,0 +1,56 @@
+"""Configuration in YAML: a mapping of known keys, each of a known type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from halfstep.errors import InvalidSettings
+
+
+def read_mapping(file: Path, what: str) -> dict[str, Any]:
+    """The mapping in a file; `what` is what errors call the file. InvalidSettings: it can't be read, or is none."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidSettings(f"The {what} {file} can't be read: {error.strerror}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise InvalidSettings(f"The {what} {file} is no YAML{f' (line {mark.line + 1})' if mark else ''}.") from None
+    if not isinstance(content, dict | None):
+        raise InvalidSettings(f"The {what} {file} must hold lines `key: value`.")
+    return {str(key): value for key, value in (content or {}).items()}
+
+
+def check_keys(where: str, values: Mapping[str, Any], known: Mapping[str, type | tuple[type, ...]]) -> None:
+    """InvalidSettings for a key that is not known, or whose value has another type; null is as if left out."""
+    for key, value in values.items():
+        if key not in known:
+            raise InvalidSettings(f"{where} has no key '{key}'; known: {', '.join(known)}.")
+        if value is not None and (not isinstance(value, known[key]) or (isinstance(value, bool) and known[key] is not bool)):
+            raise InvalidSettings(f"'{key}' in {where} must be {_word(known[key])}, not {value!r}.")
+
+
+def strings(where: str, key: str, values: Any) -> tuple[str, ...]:
+    """A list of strings. InvalidSettings: something else is in it."""
+    for value in values or ():
+        if not isinstance(value, str):
+            raise InvalidSettings(f"'{key}' in {where} must be a list of strings, not with {value!r}.")
+    return tuple(values or ())
+
+
+def string_map(where: str, key: str, values: Any) -> dict[str, str]:
+    """A mapping of strings. InvalidSettings: something else is in it."""
+    for name, value in (values or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidSettings(f"'{name}' under '{key}' in {where} must be a string, not {value!r}; put it into quotes.")
+    return dict(values or {})
+
+
+def _word(kinds: type | tuple[type, ...]) -> str:
+    words = {str: "a string", bool: "true or false", list: "a list", dict: "a mapping", int: "a number", float: "a number"}
+    first = kinds[0] if isinstance(kinds, tuple) else kinds
+    return words[first]
