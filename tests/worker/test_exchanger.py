@@ -117,3 +117,8 @@ def test_a_queue_that_is_made_later_is_served_too(rounds: Rounds, database: Data
     rounds.exchanger.tick()
     rounds.exchanger._polling.hint()
     assert [claim.queue for claim in rounds.claim(1)] == ["brand-new"]
+
+
+def test_a_worker_may_hold_more_than_one_exchange_brings(rounds: Rounds, numbered: Callable[[int], list[int]]) -> None:
+    numbered(1200)
+    assert len(rounds.claim(1200)) + len(rounds.claim(1200)) == 1200

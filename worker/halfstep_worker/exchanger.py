@@ -223,7 +223,7 @@ class Exchanger(threading.Thread):
         """How many claims, and of which kind. A worker that can't renew its lease claims nothing."""
         leaving = len(self._outgoing.endings)
         held = len(self._held) - leaving
-        free = min(self._desk.target, MOST) - held
+        free = min(self._desk.target - held, MOST)
         token = str(uuid4())
         if (
             free <= 0

@@ -16,7 +16,7 @@ from halfstep_worker.listener import HintListener
 from halfstep_worker.settings import WorkerSettings
 
 TURN_SECONDS = 0.5
-AHEAD = 100
+AHEAD = 200
 """Claims whose pods are not acknowledged yet: what starts within a second."""
 FACTS_SECONDS = 1.0
 DOUBT_SECONDS = 30.0
