@@ -2,13 +2,16 @@
 #   make PYTHON=python3.13 test       another Python
 #   make test ARGS="-k fence -n 0"    further arguments for the command
 export PYTHON
+CLUSTER = PYTHONPATH=tests .venv/bin/python -m cluster.harness
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bars clean local dev
+.PHONY: help demo test check bench bars cluster cluster-up cluster-down clean local dev
 
 help:
 	@echo "make demo                         see it run: a local PostgreSQL, workers, some hundred tasks, under a minute"
 	@echo "make test [ARGS=...]              run the tests"
 	@echo "make check                        lint, formatting, types and import contracts"
+	@echo "make cluster [ARGS=...]           run the tests that need Kubernetes: on KUBECONFIG, else on one of their own, started if need be (root)"
+	@echo "make cluster-up [KWOK=1 KEDA=1]   start that cluster; make cluster-down stops it and leaves nothing"
 	@echo "make bench [ARGS=...]             tasks a second on this machine"
 	@echo "make bars [ROOM=queue] [JSON=1]   measure what is promised: one line a bar"
 	@echo "make clean                        remove .venv and caches"
@@ -18,6 +21,15 @@ demo: local
 
 test: dev
 	@.venv/bin/python -m pytest $(ARGS)
+
+cluster: dev
+	@$(CLUSTER) test $(ARGS)
+
+cluster-up: dev
+	@$(CLUSTER) up $(if $(KWOK),--kwok) $(if $(KEDA),--keda)
+
+cluster-down: dev
+	@$(CLUSTER) down
 
 check: dev
 	.venv/bin/ruff check .

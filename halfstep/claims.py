@@ -32,6 +32,8 @@ class Claim:
     pod_namespace: str | None = None
     pod_uid: str | None = None
     """Where an adopted attempt's pod is, and its uid once the API server had acknowledged it."""
+    pod_kept: bool = False
+    """A create call of an owner before the last may still arrive: the pod's name must stay taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,5 +197,5 @@ def claim_of(row: Row, token: str) -> Claim:
     return Claim(
         row["id"], token, row["queue"], row["operator"], row["args"], row["attempt"], row["failures"], row["max_attempts"],
         row["timeout"], row["backoff_base"], row["backoff_cap"], row["at_most_once"], row["alone"],
-        row["attempt_id"], row["pod_namespace"], row["pod_uid"],
+        row["attempt_id"], row["pod_namespace"], row["pod_uid"], bool(row["pod_kept"]),
     )  # fmt: skip

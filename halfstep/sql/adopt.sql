@@ -14,8 +14,8 @@ WITH turn AS (
 )
 SELECT NULL::bigint AS id, (SELECT count(*) FROM turn)::int AS turn, NULL AS queue, NULL AS operator, NULL AS args, NULL::int AS attempt,
        NULL::int AS failures, NULL::int AS max_attempts, NULL::float8 AS timeout, NULL::float8 AS backoff_base, NULL::float8 AS backoff_cap,
-       NULL::boolean AS at_most_once, NULL::boolean AS alone, NULL AS attempt_id, NULL AS pod_namespace, NULL AS pod_uid
+       NULL::boolean AS at_most_once, NULL::boolean AS alone, NULL AS attempt_id, NULL AS pod_namespace, NULL AS pod_uid, NULL::boolean AS pod_kept
 UNION ALL
 SELECT a.id, NULL, a.queue, a.operator, a.args::text, a.attempt, a.failures, a.max_attempts, a.timeout, a.backoff_base, a.backoff_cap,
-       a.at_most_once, a.alone, a.attempt_id::text, p.namespace, p.uid
+       a.at_most_once, a.alone, a.attempt_id::text, p.namespace, p.uid, p.keep_until > clock_timestamp()
 FROM adopted a LEFT JOIN halfstep.pod p ON p.attempt_id = a.attempt_id

@@ -46,8 +46,8 @@ SELECT NULL::bigint AS id, (SELECT count(*) FROM turn)::int AS turn,
                AND NOT EXISTS (SELECT FROM halfstep.queue p WHERE p.name = t.queue AND p.paused_at IS NOT NULL)) AS suspects,
        NULL AS queue, NULL AS operator, NULL AS args, NULL::int AS attempt, NULL::int AS failures, NULL::int AS max_attempts,
        NULL::float8 AS timeout, NULL::float8 AS backoff_base, NULL::float8 AS backoff_cap, NULL::boolean AS at_most_once, NULL::boolean AS alone,
-       NULL AS attempt_id, NULL AS pod_namespace, NULL AS pod_uid
+       NULL AS attempt_id, NULL AS pod_namespace, NULL AS pod_uid, NULL::boolean AS pod_kept
 UNION ALL
 SELECT id, NULL, NULL, NULL, queue, operator, args::text, attempt, failures, max_attempts, timeout, backoff_base, backoff_cap, at_most_once, alone,
-       attempt_id::text, NULL, NULL
+       attempt_id::text, NULL, NULL, NULL
 FROM claimed

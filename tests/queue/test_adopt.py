@@ -92,9 +92,7 @@ def test_only_a_launcher_of_the_same_cluster_and_queue_adopts(
         assert (done.mine, done.claims) == (True, [])
 
 
-def test_a_living_launcher_keeps_its_task(
-    database: Database, book: PodBook, launcher: Any, make_worker: MakeWorker
-) -> None:
+def test_a_living_launcher_keeps_its_task(database: Database, book: PodBook, launcher: Any, make_worker: MakeWorker) -> None:
     pod_tasks(database)
     launcher.claim(placement="pod")
     assert adopt(book, make_worker(name="second", placement="pod")).claims == []
@@ -131,6 +129,23 @@ def test_an_acknowledged_uid_is_never_forgotten(database: Database, book: PodBoo
     book.write([row_of(claim, facts={"node": "n1"})])
     (pod,) = book.list(task=task)
     assert (pod["acknowledged"], pod["facts"], pod["live"]) == (True, {"node": "n1"}, True)
+
+
+def test_the_doubt_about_a_create_passes_on_to_the_next_adopter(
+    database: Database, book: PodBook, launcher: Any, make_worker: MakeWorker
+) -> None:
+    pod_tasks(database)
+    (claim,) = launcher.claim(placement="pod")
+    book.write([row_of(claim)])
+    launcher.die()
+    second = make_worker(name="second", placement="pod")
+    (adopted,) = adopt(book, second).claims
+    assert (adopted.pod_uid, adopted.pod_kept) == (None, False)
+    book.write([row_of(adopted, keep_seconds=3600.0)])
+    book.write([row_of(adopted, uid="u-1")])
+    second.die()
+    (again,) = adopt(book, make_worker(name="third", placement="pod")).claims
+    assert (again.pod_uid, again.pod_kept) == ("u-1", True)
 
 
 def test_only_running_attempts_and_taken_names_need_their_pods(database: Database, book: PodBook, launcher: Any) -> None:

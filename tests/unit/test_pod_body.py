@@ -66,7 +66,7 @@ def leave(how):
 def wait(file, swallow):
     try:
         open(file, "w").close()
-        time.sleep(60)
+        threading.Event().wait(60)
     except Stopped as stopped:
         with open(file, "w") as out: out.write(f"{stopped.reason} {current().stop_reason}")
         if not swallow: raise

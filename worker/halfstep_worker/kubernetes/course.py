@@ -65,8 +65,9 @@ class Course:
     # -- creating
 
     def intend(self, flight: Flight) -> None:
-        """The intent goes to SQL first."""
-        self.outgoing.pods[flight.attempt_id] = flight.row(self._cluster)
+        """The intent goes to SQL first; and, of an adopted pod, that a create of its earlier owner may still arrive."""
+        keep = LATE_CREATE_SECONDS if flight.adopted else None
+        self.outgoing.pods[flight.attempt_id] = flight.row(self._cluster, keep_seconds=keep)
 
     def create(self, flight: Flight, now: float) -> None:
         """Asks for the pod, unless somebody has cancelled it, we leave, or too little is left of the lease."""

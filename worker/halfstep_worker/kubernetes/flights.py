@@ -91,7 +91,7 @@ class Flights:
         if position is not None:
             self._logs.resume(claim, position)
         if claim.pod_namespace is not None:
-            flight.namespace, flight.adopted, flight.doubtful = claim.pod_namespace, True, claim.pod_uid is None
+            flight.namespace, flight.adopted, flight.doubtful = claim.pod_namespace, True, claim.pod_uid is None or claim.pod_kept
         if claim.pod_uid is not None:
             self.course.park(flight, claim.pod_uid, now)
         else:

@@ -1,0 +1,75 @@
+"""What tests on a real Kubernetes may ask for: the cluster, and a namespace of their own in it.
+
+`make cluster` runs them: with KUBECONFIG on that cluster, else on one of our own (`harness/`), whose network pytest then runs in.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from kubernetes.client import V1Namespace, V1ObjectMeta
+from kubernetes.client.exceptions import ApiException
+
+from cluster.kube import RESTRICTED, Cluster, connect, has_kwok, simulated_node
+from waiting import wait_until
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips from here, not from a fixture: so the report has one line for all."""
+    if item.get_closest_marker("cluster") and not os.environ.get("KUBECONFIG"):
+        pytest.skip("KUBECONFIG is not set; `make cluster` sets it, and as root starts a cluster if there is none.")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The cluster of KUBECONFIG. One that was named and does not answer is a failure, not a reason to skip."""
+    kubeconfig = os.environ["KUBECONFIG"]
+    try:
+        found = connect(kubeconfig)
+        found.core.get_api_resources(_request_timeout=5)
+    except Exception as error:  # whatever it is, it is the one line that the reader needs
+        pytest.fail(
+            f"The cluster of KUBECONFIG={kubeconfig} does not answer: {type(error).__name__}. Try `make cluster`.", pytrace=False
+        )
+    return found
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A fresh namespace under the restricted Pod Security Standard; what is left in it at the end goes, finalizers or not."""
+    name = f"halfstep-test-{secrets.token_hex(4)}"
+    cluster.core.create_namespace(V1Namespace(metadata=V1ObjectMeta(name=name, labels=RESTRICTED)))
+    # Admission refuses pods before their service account exists.
+    wait_until(lambda: _has_default_account(cluster, name), seconds=30, what="the default service account")
+    yield name
+    cluster.core.delete_namespace(name)
+    for pod in cluster.core.list_namespaced_pod(name).items:
+        if pod.metadata.finalizers:
+            with suppress(ApiException):
+                cluster.core.patch_namespaced_pod(pod.metadata.name, name, {"metadata": {"finalizers": None}})
+
+
+def _has_default_account(cluster: Cluster, namespace: str) -> bool:
+    try:
+        return bool(cluster.core.read_namespaced_service_account("default", namespace))
+    except ApiException as error:
+        if error.status == 404:
+            return False
+        raise
+
+
+@pytest.fixture
+def simulated_nodes(cluster: Cluster) -> Iterator[list[str]]:
+    """Two nodes that KWOK plays; skipped where it does not run (`make cluster-up KWOK=1`)."""
+    if not has_kwok(cluster):
+        pytest.skip("KWOK does not run in this cluster; `make cluster-up KWOK=1` adds it.")
+    names = [f"simulated-{secrets.token_hex(4)}" for _ in range(2)]
+    for name in names:
+        cluster.core.create_node(simulated_node(name))
+    yield names
+    for name in names:
+        cluster.core.delete_node(name)
