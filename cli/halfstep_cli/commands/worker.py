@@ -108,6 +108,7 @@ def worker(session: Session, served: Served, code: Code, pods: Pods) -> int:
 
     The first TERM or INT drains: nothing more is claimed, what has not started is handed back, what runs may
     end within the grace. The second stops what still runs; it is released, and runs again elsewhere.
+    A launcher (--placement pod) hands its pods over to another one instead; they run on.
     """
     _log_to_stderr()
     running = _launcher(session, served, code, pods) if pods.placement == "pod" else _worker(session, served, code, pods)
@@ -211,5 +212,6 @@ def register(app: typer.Typer) -> None:
     examples = (
         "halfstep worker --queues etl,mail --slots 4",
         "halfstep worker --source ./tasks --import shop.orders --allow pandas",
+        "halfstep worker --placement pod --clusters clusters.yaml --policy policy.yaml",
     )
     add(app, "worker", worker, examples=examples)
