@@ -90,10 +90,14 @@ def enqueue(session: Session, operator: Operator, args: Args, options: TaskOptio
     given = read_args(args)
     _check(operator, given, options, unchecked=call.unchecked)
     with session.open() as database:
+        # Before the ids are printed: Python ends a process by the signal, not with our exit code, if an interrupt met it
+        # while it made a dataclass, as an import does; and whoever reads the ids may interrupt at once.
+        from halfstep.reports import Reports
+
         task = _new_task(database, operator, given, options)
         ids = _enqueue(database, task, call.count)
         print("\n".join(map(str, ids)), flush=True)
-        return wait_for(database, ids) if call.wait else ExitCode.FINE
+        return wait_for(Reports(database), ids) if call.wait else ExitCode.FINE
 
 
 def _check(operator: str, args: dict[str, Any], options: TaskOptions, *, unchecked: bool) -> None:

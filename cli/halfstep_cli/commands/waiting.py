@@ -14,7 +14,6 @@ from halfstep_cli.errors import ExitCode
 from halfstep_cli.output import is_terminal, note, plain
 
 if TYPE_CHECKING:
-    from halfstep.database import Database
     from halfstep.reports import Reports
 
 SHORTEST, LONGEST = 0.02, 0.5
@@ -55,11 +54,9 @@ class Watch:
         return sorted(task for task, state in self.ended.items() if state != "succeeded")
 
 
-def wait_for(database: Database, tasks: Sequence[int]) -> ExitCode:
+def wait_for(reports: Reports, tasks: Sequence[int]) -> ExitCode:
     """Returns when all have ended: FINE if all succeeded, else NO, with the others' errors on stderr."""
-    from halfstep.reports import Reports
-
-    reports, watch = Reports(database), Watch(sorted(set(tasks)))
+    watch = Watch(sorted(set(tasks)))
     with _display(len(watch.waiting)) as show:
         _poll(reports, watch, show)
     _tell(reports, watch)
