@@ -79,39 +79,47 @@ class Administration:
         An old partition is emptied under a lock of its own; dropping the empty table waits at most `lock_seconds` for readers.
         """
         done = Pruned()
-        self.database.execute(f"SET lock_timeout = {int(lock_seconds * 1000)}")
-        try:
-            self._add_partitions(done)
-            for row in self.database.run("old_partitions"):
-                self._drop(row["name"], done)
-            done.rows = self._delete_strays()
-        finally:
-            self.database.close()  # the lock_timeout goes with the connection
+        self._add_partitions(done, lock_seconds)
+        for row in self.database.run("old_partitions"):
+            self._drop(row["name"], done, lock_seconds)
+        done.rows = self._delete_strays(lock_seconds)
         return done
+
+    def pod_places(self) -> list[tuple[str, str]]:
+        """(cluster, namespace) of all pods that the database remembers; cluster `""` is the default one."""
+        return [(row["cluster"], row["namespace"]) for row in self.database.run("pod_places")]
+
+    def drop_schema(self) -> None:
+        """Deletes all that halfstep has in this database, for good; it may take a while. Who uses it is told by an error."""
+        with self.database.transaction():
+            self.database.script("SET LOCAL statement_timeout = 0; DROP SCHEMA halfstep CASCADE")
 
     def _check_role(self, role: str) -> None:
         if not self.database.run("role_exists", role=role):
             raise NotFound(f"There is no database role {role}; make it first: CREATE ROLE {quoted(role)} LOGIN PASSWORD …")
 
-    def _add_partitions(self, done: Pruned) -> None:
+    def _add_partitions(self, done: Pruned, lock_seconds: float) -> None:
         for row in self.database.run("missing_partitions", ahead=AHEAD_DAYS):
             try:
-                self.database.run("add_partition", parent=row["parent"], column_name=row["column_name"], day=row["day"])
+                with self.database.transaction(lock_seconds=lock_seconds):
+                    self.database.run("add_partition", **row)
             except DatabaseUnavailable:  # somebody reads the default partition
                 done.busy.append(f"{row['parent']}_{row['day']:%Y%m%d}")
 
-    def _drop(self, name: str, done: Pruned) -> None:
+    def _drop(self, name: str, done: Pruned, lock_seconds: float) -> None:
         try:
-            self.database.script(f"TRUNCATE halfstep.{quoted(name)}")
-            self.database.script(f"DROP TABLE halfstep.{quoted(name)}")
+            for words in ("TRUNCATE", "DROP TABLE"):
+                with self.database.transaction(lock_seconds=lock_seconds):
+                    self.database.script(f"{words} halfstep.{quoted(name)}")
             done.dropped.append(name)
         except SchemaMismatch:
             return  # another prune has dropped it
         except DatabaseUnavailable:
             done.busy.append(name)
 
-    def _delete_strays(self) -> int:
-        return sum(int(row["deleted"]) for row in self.database.run("delete_strays", batch=STALE_ROWS))
+    def _delete_strays(self, lock_seconds: float) -> int:
+        with self.database.transaction(lock_seconds=lock_seconds):
+            return sum(int(row["deleted"]) for row in self.database.run("delete_strays", batch=STALE_ROWS))
 
 
 def quoted(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Care that any long-lived process gives the queue: promote what is due, rescue from the dead, prune what is old.
+"""Care that any long-lived process gives the queue: promote what is due, rescue from the dead, prune what is old, fold the tally.
 
 Workers, `halfstep up` and the scaler each run one, so that nothing is stranded when no worker is there.
 """
@@ -59,18 +59,25 @@ class Caretaker:
         self._next_promote = 0.0
         self._next_look = 0.0
         self._next_prune = clock() + random.uniform(5, 60)
+        self._next_fold = clock() + random.uniform(5, 60)
 
     def next_due(self) -> float:
         """When `tick` has something to do again."""
         return min(self._next_promote, self._next_look)
 
     def tick(self, *, idle: bool = False) -> None:
-        """Promotes and rescues when due; prunes about every hour, only while `idle`. Raises DatabaseUnavailable."""
+        """Promotes and rescues when due; folds the tally about every minute; prunes about every hour, only while `idle`.
+
+        Raises DatabaseUnavailable.
+        """
         now = self._clock()
         if now >= self._next_promote:
             self._promote(now)
         if now >= self._next_look:
             self._look(now)
+        if now >= self._next_fold:
+            self._next_fold = now + random.uniform(40, 80)
+            self._queue.fold()
         if idle and now >= self._next_prune:
             self._next_prune = now + random.uniform(3000, 4200)
             self._prune()

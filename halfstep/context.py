@@ -15,7 +15,7 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Stopped(BaseException):
-    """The body was told to end. `reason` is one word: `timeout`, `cancelled`, `drain` or `lease`.
+    """The body was told to end. `reason` is one word: `timeout`, `cancelled`, `drain`, `lease`; in a pod `timeout` or `stopped`.
 
     Not an Exception, so that a body's own `except Exception` does not swallow it.
     """
@@ -51,7 +51,7 @@ class Context:
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the body should end soon (`timeout`, `cancelled`, `drain`, `lease`), or None; ask again, it changes."""
+        """Why the body should end soon (the reasons of `Stopped`), or None; ask again, it changes."""
         return self.link.stop_reason()
 
     def log(self, text: str) -> None:

@@ -98,10 +98,13 @@ class Database:
             cursor.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Several statements, one commit; any exception rolls back."""
+    def transaction(self, *, lock_seconds: float | None = None) -> Iterator[None]:
+        """Several statements, one commit; any exception rolls back. lock_seconds: longest wait for a lock, None: as always."""
         self.execute("BEGIN")
         try:
+            if lock_seconds is not None:
+                # Local: behind a pooler the connection's next transaction is somebody else's.
+                self.execute(f"SET LOCAL lock_timeout = {int(lock_seconds * 1000)}")
             yield
         except BaseException:
             self._roll_back()

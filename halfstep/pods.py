@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from halfstep.claims import Claim, Exchanged, Turn
-from halfstep.database import Database
+from halfstep.database import Database, Row
 from halfstep.queue import claim_of
 from halfstep.reports import Report, as_report
 
 
 @dataclass(frozen=True, slots=True)
 class PodRow:
-    """A pod of an attempt. uid None: not acknowledged. facts: for people. keep_seconds: how long its name must stay taken."""
+    """A pod of an attempt. uid None: not acknowledged. facts: for people. keep_seconds: how long its name must stay taken.
+
+    token: the writer's claim, without which nothing is written; None: nobody asks.
+    parked_at, running_since: since when the API server has the pod, and since when it runs. Monotonic, of this machine.
+    """
 
     attempt_id: str
     task_id: int
@@ -26,19 +31,47 @@ class PodRow:
     uid: str | None = None
     facts: dict[str, Any] | None = None
     keep_seconds: float | None = None
+    token: str | None = None
+    parked_at: float | None = None
+    running_since: float | None = None
 
     def as_record(self) -> dict[str, Any]:
-        """What `write_pods.sql` reads."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """What `write_pods.sql` reads. Durations are those of this moment: an adopter adds what the database says has passed."""
+        now = time.monotonic()
+        lasted = {"waited_seconds": self.parked_at, "ran_seconds": self.running_since}
+        known = {name: round(now - since, 3) for name, since in lasted.items() if since is not None}
+        record = {name: getattr(self, name) for name in self.__slots__ if name not in ("parked_at", "running_since")}
+        return record | {"facts": None if self.facts is None else self.facts | known}
+
+
+class StreamEnd(NamedTuple):
+    """How far one stream of a log is stored: `lines` of it from the whole second `since` (1970) on, the last of `last_at`."""
+
+    since: int
+    lines: int
+    last_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
-    """The next chunk's number, bytes written, and the time of the last line (seconds since 1970)."""
+    """The next chunk's number, bytes written, and the end of each stream by its name."""
 
     chunk: int = 0
     written: int = 0
-    last_at: float | None = None
+    streams: Mapping[str, StreamEnd] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What earlier owners of an attempt left. age: seconds since its pod's facts were written, by the database's clock."""
+
+    log: LogPosition = LogPosition()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    age: float = 0.0
+
+
+PASTS_BATCH = 10
+"""Logs that one statement looks through: all together they may be as long as logs can be, and the statement must end in time."""
 
 
 class PodBook:
@@ -47,9 +80,14 @@ class PodBook:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def write(self, rows: Sequence[PodRow]) -> None:
-        """Adds or brings up to date."""
-        self.database.run("write_pods", pods=json.dumps([row.as_record() for row in rows]))
+    def write(self, rows: Sequence[PodRow]) -> set[str]:
+        """Adds or brings up to date; returns the attempts of which that was done: their claims still hold."""
+        written = self.database.run("write_pods", pods=json.dumps([row.as_record() for row in rows]))
+        return {row["attempt_id"] for row in written}
+
+    def write_log(self, chunks: Sequence[dict[str, Any]]) -> None:
+        """As `Queue.write_log`, with the "token" of the claim in each chunk: those of lost claims are passed over."""
+        self.database.run("write_pod_log", chunks=json.dumps(chunks, ensure_ascii=False))
 
     def adopt(self, turn: Turn, *, token: str, batch: int = 100) -> Exchanged:
         """Takes over pod tasks of dead launchers of this cluster and these queues. It takes a turn like an exchange."""
@@ -69,12 +107,21 @@ class PodBook:
         """Pods of running attempts; `everyone`: also of those that ended and are remembered. Newest first."""
         return [as_report(row) for row in self.database.run("list_pods", task=task, everyone=everyone, limit=limit)]
 
-    def log_positions(self, claims: Sequence[Claim]) -> dict[str, LogPosition]:
-        """By attempt: how far its log has been written."""
-        rows = self.database.run("log_positions", ids=[c.id for c in claims], attempts=[c.attempt for c in claims])
-        attempts = {claim.id: claim.attempt_id for claim in claims}
-        return {attempts[row["id"]]: LogPosition(row["chunk"], row["bytes"], row["last_at"]) for row in rows}
+    def pasts(self, claims: Sequence[Claim]) -> dict[str, Past]:
+        """By attempt: what earlier owners left."""
+        found: dict[str, Past] = {}
+        for few in (claims[at : at + PASTS_BATCH] for at in range(0, len(claims), PASTS_BATCH)):
+            rows = self.database.run(
+                "pod_pasts", ids=[c.id for c in few], attempts=[c.attempt for c in few], names=[c.attempt_id for c in few]
+            )  # fmt: skip
+            found |= {row["attempt_id"]: _past(row) for row in rows}
+        return found
 
     def installation(self) -> str:
         """The id that all our objects are labelled with."""
         return str(self.database.run("installation")[0]["id"])
+
+
+def _past(row: Row) -> Past:
+    streams = {name: StreamEnd(*told) for name, told in row["streams"].items()}
+    return Past(LogPosition(row["chunk"], row["bytes"], streams), row["facts"], row["age"])

@@ -24,6 +24,8 @@ class TaskFilter:
     label: str | None = None
     """key=value"""
     limit: int = 50
+    cluster: str | None = None
+    """Only pod tasks, for this cluster; `""` is the default one."""
 
 
 class Reports:
@@ -33,12 +35,12 @@ class Reports:
         self.database = database
 
     def tasks(self, wanted: TaskFilter | None = None) -> list[Report]:
-        """One short record a task: id, state, queue, operator, priority, attempt, times, reason, error."""
+        """One short record a task: id, state, queue, operator, placement, cluster, attempt, times, error and more."""
         chosen = wanted or TaskFilter()
         key, _, value = (chosen.label or "").partition("=")
         rows = self.database.run(
             "list_tasks", states=None if chosen.states is None else list(chosen.states), queue=chosen.queue,
-            operator=chosen.operator, label_key=key or None, label_value=value, limit=chosen.limit,
+            operator=chosen.operator, cluster=chosen.cluster, label_key=key or None, label_value=value, limit=chosen.limit,
         )  # fmt: skip
         return [as_report(row) for row in rows]
 

@@ -145,6 +145,7 @@ class TestServer:
 _EMPTY = """
 DELETE FROM halfstep.task; DELETE FROM halfstep.history; DELETE FROM halfstep.attempt; DELETE FROM halfstep.log;
 DELETE FROM halfstep.unique_key; DELETE FROM halfstep.worker; DELETE FROM halfstep.lease; DELETE FROM halfstep.exchange;
+DELETE FROM halfstep.pod; DELETE FROM halfstep.tally; DELETE FROM halfstep.scaler; DELETE FROM halfstep.election;
 DELETE FROM halfstep.producer; DELETE FROM halfstep.queue; INSERT INTO halfstep.queue (name) VALUES ('default');
 DELETE FROM halfstep.installation; INSERT INTO halfstep.installation DEFAULT VALUES; ALTER SEQUENCE halfstep.task_id RESTART;
 """

@@ -1,11 +1,11 @@
 -- Takes over pod tasks of dead launchers, a batch at a time: a new token, the same attempt, and so the same pod.
 WITH turn AS (
-    UPDATE halfstep.exchange SET sequence = sequence + 1 WHERE worker_id = %(worker)s::uuid AND sequence = %(sequence)s RETURNING worker_id
+    UPDATE halfstep.exchange SET sequence = sequence + 1 WHERE worker_id = %(worker)s::uuid AND sequence = %(sequence)s RETURNING worker_id, closed
 ), orphaned AS (
     SELECT t.id FROM halfstep.task t
     WHERE t.state = 'running' AND t.placement = %(placement)s AND t.cluster = %(cluster)s AND t.queue = ANY (%(queues)s::text[])
       AND t.worker_id = ANY (ARRAY(SELECT worker_id FROM halfstep.lease WHERE dead_at IS NOT NULL))
-      AND (SELECT worker_id FROM turn) IS NOT NULL
+      AND (SELECT worker_id FROM turn WHERE NOT closed) IS NOT NULL
     ORDER BY t.id LIMIT %(batch)s FOR UPDATE OF t SKIP LOCKED
 ), adopted AS (
     UPDATE halfstep.task t SET claim_token = %(token)s::uuid, worker_id = %(worker)s::uuid

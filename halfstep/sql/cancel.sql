@@ -14,6 +14,13 @@ WITH held AS (
     FROM ended
 ), freed AS (
     DELETE FROM halfstep.unique_key k USING ended e WHERE k.key = e.unique_key AND k.task_id = e.id AND k.expires_at IS NULL
+), counted AS (
+    SELECT queue, placement, 'attempt' AS measure, 'cancelled:waiting' AS label, 0::float8 AS seconds FROM ended
+), tallied AS (
+    INSERT INTO halfstep.tally AS y (worker_id, queue, placement, measure, label, count, sum)
+    SELECT '00000000-0000-0000-0000-000000000000', queue, placement, measure, label, count(*), sum(seconds) FROM counted
+    GROUP BY queue, placement, measure, label ORDER BY queue, placement, measure, label
+    ON CONFLICT (worker_id, queue, placement, measure, label) DO UPDATE SET count = y.count + excluded.count, sum = y.sum + excluded.sum
 ), hint AS (
     SELECT pg_notify('halfstep', 'cancel') FROM asked
 )

@@ -1,9 +1,10 @@
 -- Only the attempt that still holds the claim may finish the task; one commit finishes a batch and claims the next.
+-- What ends and what is claimed is counted in the rows of this worker; a worker that was closed to claims claims nothing.
 -- Nothing happens unless it is this exchange's turn: a commit that arrives after its sender gave it up finds the sequence moved on.
 WITH turn AS (
     UPDATE halfstep.exchange SET sequence = sequence + 1, waiting = %(waiting)s
     WHERE worker_id = %(worker)s::uuid AND sequence = %(sequence)s
-    RETURNING worker_id
+    RETURNING worker_id, closed
 ), ended AS (
     SELECT e.* FROM turn, json_to_recordset(%(finished)s::json)
         AS e (id bigint, token uuid, state text, reason text, result jsonb, error text, seconds float8)
@@ -26,7 +27,7 @@ WITH turn AS (
         WHERE t.state = 'ready' AND t.alone = %(alone)s
           AND t.queue = q.name AND t.placement = %(placement)s AND t.cluster = %(cluster)s
           AND NOT EXISTS (SELECT FROM halfstep.queue p WHERE p.name = q.name AND p.paused_at IS NOT NULL)
-          AND (SELECT worker_id FROM turn) IS NOT NULL  -- asked first, whatever the plan: no row is locked out of turn
+          AND (SELECT worker_id FROM turn WHERE NOT closed) IS NOT NULL  -- asked first, whatever the plan: no row is locked out of turn
         ORDER BY t.priority DESC, t.id
         LIMIT %(want)s
         FOR UPDATE OF t SKIP LOCKED
@@ -38,6 +39,22 @@ WITH turn AS (
         started_at = clock_timestamp(), attempt = t.attempt + 1, progress = NULL
     WHERE t.id = ANY (ARRAY(SELECT id FROM claimable))
     RETURNING t.*
+), counted AS (
+    SELECT queue, placement, 'attempt' AS measure, concat_ws(':', final, reason) AS label, 0::float8 AS seconds FROM gone
+    UNION ALL
+    SELECT queue, placement, 'run', halfstep.bucket(coalesce(seconds, 0)), coalesce(seconds, 0) FROM gone
+    UNION ALL
+    SELECT queue, placement, 'wait', halfstep.bucket(seconds), seconds
+    FROM (SELECT queue, placement, greatest(0, extract(epoch FROM started_at - run_at))::float8 AS seconds FROM claimed) w
+    UNION ALL
+    SELECT g.queue, g.placement, 'pod', p.facts ->> 'class', 0
+    FROM gone g JOIN halfstep.pod p ON p.attempt_id = g.attempt_id WHERE %(placement)s = 'pod' AND p.facts ->> 'class' IS NOT NULL
+    UNION ALL
+    SELECT '', '', 'fenced', '', 0 FROM ended e WHERE e.id NOT IN (SELECT g.id FROM gone g)
+), tallied AS (
+    INSERT INTO halfstep.tally AS y (worker_id, queue, placement, measure, label, count, sum)
+    SELECT %(worker)s::uuid, queue, placement, measure, label, count(*), sum(seconds) FROM counted GROUP BY queue, placement, measure, label
+    ON CONFLICT (worker_id, queue, placement, measure, label) DO UPDATE SET count = y.count + excluded.count, sum = y.sum + excluded.sum
 )
 SELECT NULL::bigint AS id, (SELECT count(*) FROM turn)::int AS turn,
        ARRAY(SELECT e.id FROM ended e WHERE e.id NOT IN (SELECT g.id FROM gone g)) AS refused,

@@ -6,8 +6,8 @@ WITH turn AS (
     WHERE state = 'scheduled' AND run_at <= (SELECT clock_timestamp()) AND (SELECT mine FROM turn)
     ORDER BY run_at, id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
 ), promoted AS (
-    UPDATE halfstep.task t SET state = 'ready' WHERE t.id = ANY (ARRAY(SELECT id FROM due)) RETURNING t.id
+    UPDATE halfstep.task t SET state = 'ready' WHERE t.id = ANY (ARRAY(SELECT id FROM due)) RETURNING t.queue
 ), hint AS (
-    SELECT pg_notify('halfstep', 'ready') WHERE EXISTS (SELECT FROM halfstep.exchange WHERE waiting) AND EXISTS (SELECT FROM promoted)
+    SELECT pg_notify('halfstep', 'ready') WHERE EXISTS (SELECT FROM promoted) AND halfstep.awaited(ARRAY(SELECT queue FROM promoted))
 )
 SELECT (SELECT count(*) FROM promoted)::int AS promoted, (SELECT count(*) FROM hint) AS hints

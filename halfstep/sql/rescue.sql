@@ -13,10 +13,10 @@ WITH dead AS (
     ORDER BY t.id LIMIT %(batch)s FOR UPDATE OF t SKIP LOCKED
 ), back AS (
     UPDATE halfstep.task t
-    SET state = 'ready', deaths = t.deaths + 1, lone_deaths = t.lone_deaths + t.alone::int, alone = t.deaths + 1 >= 2,
+    SET state = 'ready', deaths = t.deaths + 1, lone_deaths = t.lone_deaths + t.alone::int, alone = t.deaths + 1 >= 2, run_at = clock_timestamp(),
         claim_token = NULL, attempt_id = NULL, worker_id = NULL, started_at = NULL
     FROM held h WHERE t.id = h.id AND h.final IS NULL
-    RETURNING t.id
+    RETURNING t.queue
 ), ended AS (
     DELETE FROM halfstep.task t USING held h WHERE t.id = h.id AND h.final IS NOT NULL
     RETURNING t AS task, h.final
@@ -37,7 +37,17 @@ WITH dead AS (
     SELECT id, attempt, attempt_id, claim_token, worker_id, started_at, clock_timestamp(), 'lost', 'worker_lost',
            'The worker''s lease ran out while it held the task.'
     FROM held WHERE final IS NULL
+), counted AS (  -- under the nil id: many may rescue, and the worker is gone
+    SELECT queue, placement, 'attempt' AS measure,
+           CASE WHEN final IS NULL THEN 'lost:worker_lost' WHEN final = 'cancelled' THEN 'cancelled:cancelled'
+                WHEN at_most_once THEN 'failed:lost' ELSE 'failed:poison' END AS label, 0::float8 AS seconds
+    FROM held
+), tallied AS (
+    INSERT INTO halfstep.tally AS y (worker_id, queue, placement, measure, label, count, sum)
+    SELECT '00000000-0000-0000-0000-000000000000', queue, placement, measure, label, count(*), sum(seconds) FROM counted
+    GROUP BY queue, placement, measure, label ORDER BY queue, placement, measure, label
+    ON CONFLICT (worker_id, queue, placement, measure, label) DO UPDATE SET count = y.count + excluded.count, sum = y.sum + excluded.sum
 ), hint AS (
-    SELECT pg_notify('halfstep', 'ready') WHERE EXISTS (SELECT FROM halfstep.exchange WHERE waiting) AND EXISTS (SELECT FROM back)
+    SELECT pg_notify('halfstep', 'ready') WHERE EXISTS (SELECT FROM back) AND halfstep.awaited(ARRAY(SELECT queue FROM back))
 )
 SELECT (SELECT count(*) FROM held)::int AS rescued, (SELECT count(*) FROM hint) AS hints

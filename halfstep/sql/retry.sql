@@ -24,5 +24,22 @@ WITH failed AS (
     INSERT INTO halfstep.attempt (task_id, number, attempt_id, claim_token, worker_id, started_at, ended_at, outcome, reason, error)
     SELECT id, attempt, attempt_id, claim_token, worker_id, started_at, clock_timestamp(), 'failed', reason, error
     FROM held WHERE cancel_requested_at IS NULL
+), counted AS (
+    SELECT worker_id, queue, placement, 'attempt' AS measure,
+           CASE WHEN cancel_requested_at IS NULL THEN concat_ws(':', 'retry', reason) ELSE 'cancelled:cancelled' END AS label, 0::float8 AS seconds
+    FROM held
+    UNION ALL
+    SELECT worker_id, queue, placement, 'run', halfstep.bucket(ran), ran
+    FROM (SELECT *, greatest(0, extract(epoch FROM clock_timestamp() - started_at))::float8 AS ran FROM held) h
+    UNION ALL
+    SELECT h.worker_id, h.queue, h.placement, 'pod', p.facts ->> 'class', 0
+    FROM held h JOIN halfstep.pod p ON p.attempt_id = h.attempt_id WHERE h.placement = 'pod' AND p.facts ->> 'class' IS NOT NULL
+    UNION ALL
+    SELECT '00000000-0000-0000-0000-000000000000', '', '', 'fenced', '', 0 FROM failed f WHERE f.id NOT IN (SELECT h.id FROM held h)
+), tallied AS (
+    INSERT INTO halfstep.tally AS y (worker_id, queue, placement, measure, label, count, sum)
+    SELECT worker_id, queue, placement, measure, label, count(*), sum(seconds) FROM counted
+    GROUP BY worker_id, queue, placement, measure, label ORDER BY worker_id, queue, placement, measure, label
+    ON CONFLICT (worker_id, queue, placement, measure, label) DO UPDATE SET count = y.count + excluded.count, sum = y.sum + excluded.sum
 )
 SELECT ARRAY(SELECT f.id FROM failed f WHERE f.id NOT IN (SELECT h.id FROM held h)) AS refused

@@ -14,12 +14,12 @@ WITH gone AS (
     SELECT id, queue, placement, cluster, 'ready', priority, operator, args, labels, unique_key, at_most_once, timeout,
         max_attempts, backoff_base, backoff_cap, enqueued_at, clock_timestamp(), attempt
     FROM gone WHERE unique_key IS NULL OR EXISTS (SELECT FROM keyed)
-    RETURNING id
+    RETURNING queue
 ), told AS (
     INSERT INTO halfstep.attempt (task_id, number, attempt_id, claim_token, worker_id, started_at, ended_at, outcome, reason, error)
     SELECT id, attempt, attempt_id, claim_token, worker_id, started_at, finished_at, state, reason, error
     FROM gone WHERE claim_token IS NOT NULL
 ), hint AS (
-    SELECT pg_notify('halfstep', 'ready') WHERE EXISTS (SELECT FROM halfstep.exchange WHERE waiting) AND EXISTS (SELECT FROM back)
+    SELECT pg_notify('halfstep', 'ready') WHERE EXISTS (SELECT FROM back) AND halfstep.awaited(ARRAY(SELECT queue FROM back))
 )
 SELECT g.id, g.unique_key, EXISTS (SELECT FROM back) AS back, (SELECT count(*) FROM hint) AS hints FROM gone g

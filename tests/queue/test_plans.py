@@ -15,6 +15,7 @@ from halfstep.database import Database, Row
 from halfstep.outcomes import Retry, Succeeded
 from halfstep.queue import Queue
 from halfstep.reports import Reports
+from halfstep.scaling import ScalingBook
 from halfstep.statements import statement
 
 pytestmark = pytest.mark.slow
@@ -235,3 +236,26 @@ def test_the_lists_that_people_read_scan_no_table(crowded: Explained) -> None:
     reports.tasks()
     _check(crowded.plans["list_queues"], index="task_claim", most_buffers=3_000)
     _check(crowded.plans["list_tasks"], index="task_pkey", most_buffers=500)
+
+
+def test_demand_of_every_group_counts_no_further_than_its_cap(crowded: Explained) -> None:
+    counted = {(b.queue, b.placement): b.ready for b in ScalingBook(crowded).backlogs(cap=1000)}
+    assert (counted["foreign", "worker"], counted["default", "pod"]) == (1000, 1000)
+    assert 0 < counted["default", "worker"] <= 1000
+    plan = crowded.plans["backlogs"]
+    _check(plan, index="task_claim", most_buffers=3_000)
+    assert {"task_alone", "task_due", "task_running"} <= plan.indexes
+
+
+def test_the_view_of_demand_scans_no_table(crowded: Explained) -> None:
+    told = crowded.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM halfstep.demand")
+    _check(Plan(told[0]["QUERY PLAN"][0]), index="task_claim", most_buffers=25_000)  # 10,000 of each group
+
+
+def test_those_who_scale_in_read_running_tasks_only(crowded: Explained, crowded_worker: Any) -> None:
+    crowded_worker.claim(100)
+    book = ScalingBook(crowded)
+    book.loads()
+    assert crowded_worker.id not in {load.id for load in book.drain_idle(100)}
+    for name in ("loads", "drain_idle"):
+        _check(crowded.plans[name], index="task_running", most_buffers=1_000)

@@ -52,6 +52,8 @@ def test_tasks_are_listed_newest_first_wherever_they_are(seven: list[int], repor
         ({"label": "n=1"}, [3, 1]),
         ({"label": "n=1", "states": ["succeeded"]}, [1]),
         ({"label": "missing=1"}, []),
+        ({"cluster": ""}, [6]),
+        ({"cluster": "gpu"}, []),
     ],
 )
 def test_filters_narrow_the_list(seven: list[int], reports: Reports, wanted: dict[str, Any], places: list[int]) -> None:

@@ -23,7 +23,7 @@ def test_the_first_line_is_a_promise(name: str) -> None:
 
 
 def test_every_file_is_used() -> None:
-    code = "\n".join(path.read_text() for path in ROOT.glob("*.py"))
+    code = "\n".join(path.read_text() for path in ROOT.rglob("*.py"))
     assert [name for name in NAMES if f'"{name}"' not in code] == []
 
 

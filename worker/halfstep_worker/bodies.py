@@ -66,6 +66,11 @@ class Bodies:
     # -- what the loop asks
 
     @property
+    def children_started(self) -> int:
+        """How many child processes were started so far. Any thread may ask."""
+        return self._pool.started
+
+    @property
     def running(self) -> int:
         """Claims that are with a child."""
         return len(self._claims)

@@ -12,6 +12,7 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 from halfstep import __version__
@@ -56,6 +57,8 @@ class Exchanger(threading.Thread):
         self._ask_at = 0.0
         self._delay = 0.0
         self._stopped = threading.Event()
+        self.exchanged: Callable[[float], None] = lambda seconds: None
+        """Told how long each exchange took."""
 
     # -- the thread
 
@@ -186,6 +189,7 @@ class Exchanger(threading.Thread):
         except RefusedValue as error:
             self._single_out(endings, error)
             return
+        self.exchanged(time.monotonic() - now)
         self._note(done, wish, endings, now)
 
     def _note(self, done: Exchanged, wish: Wish, endings: list[Ending], now: float) -> None:

@@ -47,5 +47,7 @@ class WorkerSettings:
     placement: str = "worker"
     cluster: str = ""
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    metrics: str | None = None
+    """HOST:PORT where /metrics, /healthz and /readyz are served; ":9090" is every address, "9090" loopback. Default: nowhere."""
     parent: int | None = None
     """The process that started this worker, if the worker is to drain when that process is gone."""

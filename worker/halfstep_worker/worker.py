@@ -16,6 +16,7 @@ from halfstep_worker.desk import Desk
 from halfstep_worker.exchanger import Exchanger
 from halfstep_worker.heartbeat import Heartbeat, Pulse, lease_left
 from halfstep_worker.listener import HintListener
+from halfstep_worker.metrics import WorkerHealth, WorkerMetrics, worker_server
 from halfstep_worker.settings import WorkerSettings
 from halfstep_worker.source import SourceWatch
 
@@ -37,6 +38,12 @@ class Worker:
         self._heartbeat = Heartbeat(settings, self._pulse)
         self._listener = HintListener(settings.listen_url or settings.database_url, self._desk) if settings.notify else None
         self._source = SourceWatch(settings.source)
+        self._metrics = WorkerMetrics(
+            settings, self._pulse, children=lambda: self._bodies.children_started, leaves=lambda: self._drain_wanted
+        )
+        self._exchanger.exchanged = self._metrics.exchanged
+        self._health = WorkerHealth(settings, self._pulse)
+        self._server = worker_server(settings, self._metrics, self._health)
         self._waiting: deque[Claim] = deque()
         self._waiting_since: float | None = None
         self._drain_wanted = False
@@ -66,6 +73,8 @@ class Worker:
     def _start(self) -> None:
         shield()
         _check_database(self.settings)
+        if self._server:
+            self._server.start()
         self._bodies.start()
         self._exchanger.register()
         self._pulse.turned_at = time.monotonic()
@@ -88,6 +97,9 @@ class Worker:
         if self._listener:
             self._listener.stop()
         self._heartbeat.stop()
+        self._health.end()
+        if self._server:
+            self._server.stop()
         emit("worker.stopped", name=self.settings.name)
         return written
 

@@ -37,6 +37,7 @@ class Pool:
         self._watched: dict[int, Forker | Child | tuple[Child, Stream]] = {}
         self._children: dict[int, Child] = {}
         self._ids = itertools.count(1)
+        self._started = 0
         self._forkers: list[Forker] = []
         self._current: Forker | None = None
         self._next: Forker | None = None
@@ -46,6 +47,11 @@ class Pool:
         self._fork_at = 0.0
         self._sample_at = 0.0
         self._load_error: str | None = None
+
+    @property
+    def started(self) -> int:
+        """How many children were started so far."""
+        return self._started
 
     @property
     def children(self) -> list[Child]:
@@ -219,6 +225,7 @@ class Pool:
                 self._pause_forks()
                 return
             self._children[child.id] = child
+            self._started += 1
             self._watch(child.channel.end.fileno(), child)
             for stream in child.streams:
                 self._watch(stream.fd, (child, stream))
