@@ -137,6 +137,17 @@ def unscheduled(reason: str = "Unschedulable", message: str = "0/1 nodes are ava
     return made
 
 
+def never_begun(**status: Any) -> Pod:
+    """Deleted before its main container was made: the kubelet ends it without a start."""
+    return pod("Failed", containerStatuses=[container({"terminated": NOT_LOCATED})], **status)
+
+
+NOT_LOCATED = {
+    "exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None,
+    "message": "The container could not be located when the pod was terminated",
+}  # fmt: skip
+
+
 def refused(reason: str, message: str) -> Pod:
     """A pod that its node did not take: no container of it was ever made."""
     made = pod("Failed", reason=reason, message=message, conditions=[])
@@ -153,6 +164,7 @@ LIVING = {
     "on a lost node, deleted by the taint manager": deleted(
         disrupted(pod(), "DeletionByTaintManager"), at="2026-11-23T05:06:00Z", grace=30
     ),
+    "bad image name": pending(waiting("InvalidImageName", "couldn't parse image name")),
     "ended, and its phase has yet to come": finished(0, phase="Running"),
 }
 
@@ -201,5 +213,4 @@ ENDED_PODS = {
     "deleted unscheduled": deleted(unscheduled(), at=STARTED, grace=0),
     "sidecar runs on": pod("Running", containerStatuses=[ended(0), running("proxy")]),
     "sidecar never began": pod("Pending", containerStatuses=[ended(0), waiting("ImagePullBackOff", name="proxy")]),
-    "bad image name": pending(waiting("InvalidImageName", "couldn't parse image name")),
 }

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from halfstep.outcomes import Cancelled, Failed, Outcome, Retry, Succeeded
+from halfstep_worker.kubernetes import body
 from halfstep_worker.kubernetes.frames import Elsewhere, Frames, opened
 from halfstep_worker.kubernetes.verdict import Known, Verdict, judge
 from pod_builders import finished
@@ -278,7 +279,7 @@ def test_a_body_that_is_told_to_end_leaves_no_outcome(there: Pod, swallow: bool)
     program.send_signal(signal.SIGTERM)
     ran = there.end(program)
     assert (ran.code, ran.message) == (143, "")
-    assert file.read_text() == "drain drain"
+    assert file.read_text() == "stopped stopped"
 
 
 def test_a_body_past_its_timeout_is_told_so(there: Pod) -> None:
@@ -288,6 +289,23 @@ def test_a_body_past_its_timeout_is_told_so(there: Pod) -> None:
     program.send_signal(signal.SIGTERM)
     assert there.end(program).code == 143
     assert file.read_text() == "timeout timeout"
+
+
+def test_the_timeout_counts_from_the_start_of_the_program(there: Pod) -> None:
+    """Not from the body's, which is later: a launcher counts from when it sees the container run."""
+    (there.folder / "source" / "slow.py").write_text("import threading; threading.Event().wait(0.5)")
+    code = "from halfstep import current, task\n\n@task\ndef left(): return current().seconds_left"
+    (there.folder / "source" / "late.py").write_text(code)
+    ran = there.run("python", {"function": "late:left"}, imports=["slow"], timeout=60.0)
+    left = float(ran.outcome.result)
+    assert 30 < left < 59.5
+
+
+def test_a_process_whose_age_cannot_be_right_is_taken_for_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < body._age() < body.SLOWEST_START
+    for wrong in (0.0, 1e9):
+        monkeypatch.setattr(body, "clock_gettime", lambda _, wrong=wrong: wrong)
+        assert body._age() == 0.0
 
 
 def test_the_source_folder_may_come_from_the_environment(there: Pod) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from halfstep.pods import StreamEnd
 from halfstep_worker.kubernetes.logposition import HEAVY_BYTES, Position, Reading, Stamps
 
 SECOND = 1_000_000_000
@@ -84,13 +85,34 @@ def test_a_large_overlap_is_not_read_for_ever() -> None:
     assert not reading.gap
 
 
-def test_an_adopter_goes_on_after_the_last_stored_line() -> None:
-    log = [3 * SECOND + n for n in range(0, SECOND, SECOND // 4)]
-    position = Position(after=log[1] / 1e9)
-    assert position.start() == 3
-    assert position.start(whole=True) is None
-    assert [at for at in read(position, log)[0] if not position.was_stored(at)] == log[2:]
-    assert read(position, [*log, 4 * SECOND])[0] == [4 * SECOND]
+def left(lines: list[int]) -> StreamEnd:
+    """What SQL tells of these stored lines (`pod_pasts.sql`)."""
+    times = [at / 1e9 for at in lines]
+    since = int(max(times)) - 1
+    return StreamEnd(since, sum(time >= since for time in times), max(times))
+
+
+@given(
+    st.lists(st.tuples(st.integers(10 * SECOND, 15 * SECOND), st.integers(0, 9 * SECOND // 10)), min_size=1, max_size=40),
+    st.integers(1, 40),
+)
+def test_an_adopter_goes_on_with_the_line_after_the_last_stored_one(moments: list[tuple[int, int]], stored: int) -> None:
+    log = [at - late for at, late in sorted(moments)]
+    end = left(log[:stored])
+    position = Position(end, skip=end.lines)
+    since = position.start()
+    assert since is not None
+    got = [at for at in log if at // SECOND >= since and not position.stored(at, 1)]
+    assert got == log[stored:]
+    assert not any(position.misses(at) for at in log)
+
+
+def test_stored_lines_that_are_gone_are_missed() -> None:
+    end = left([10 * SECOND, 11 * SECOND])
+    position = Position(end, skip=end.lines)
+    assert position.misses(12 * SECOND)
+    assert position.stored(12 * SECOND, 1) == 0
+    assert not position.misses(13 * SECOND)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,15 @@ from halfstep_worker.kubernetes.findings import kind_of
 from halfstep_worker.kubernetes.frames import seal
 from halfstep_worker.kubernetes.verdict import Known, Verdict, judge
 from pod_builders import (
+    ENDED,
     ENDED_PODS,
     LIVING,
+    STARTED,
     deleted,
     disrupted,
     ended,
     finished,
+    never_begun,
     pending,
     pod,
     refused,
@@ -58,7 +62,6 @@ KINDS = {
     "deleted unscheduled": ("deleted", Retry),
     "sidecar runs on": ("succeeded", Succeeded),
     "sidecar never began": ("succeeded", Succeeded),
-    "bad image name": ("image", Failed),
 }
 
 
@@ -86,6 +89,16 @@ def test_each_way_to_end_has_its_class_and_outcome(row: str) -> None:
 @pytest.mark.parametrize("row", LIVING)
 def test_a_pod_that_is_not_over_has_no_verdict(row: str) -> None:
     assert judge(LIVING[row]) is None
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "pod-outcomes.md"
+
+
+@pytest.mark.parametrize("row", ENDED_PODS)
+def test_each_class_and_reason_stands_in_the_documented_table(row: str) -> None:
+    rows = [[cell.strip(" `") for cell in line.split("|")] for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    found = verdict(ENDED_PODS[row])
+    assert [found.kind, getattr(found.outcome, "reason", "")] in [cells[2:4] for cells in rows]
 
 
 # -- success and its result
@@ -235,6 +248,56 @@ def test_a_cancelled_task_does_not_run_again_whatever_became_of_its_pod() -> Non
 
 def test_a_pod_stopped_before_it_had_a_node_is_over_at_once() -> None:
     assert outcome(deleted(unscheduled(), at=CREATED_LATER, grace=0), stop_reason="cancelled") == Cancelled()
+
+
+# -- given up, as it did not start
+
+GAVE_UP = Failed("The pod did not start within 600 s. The image 'a' can't be had.", "image")
+
+
+def given_up(there: dict[str, Any], **known: Any) -> Verdict:
+    return verdict(there, stop_reason="startup", gave_up=GAVE_UP, **known)
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        never_begun(),
+        deleted(never_begun(), at=ENDED, grace=30),
+        deleted(unscheduled(), at=STARTED, grace=0),
+        pod("Failed", initContainerStatuses=[ended(137, name="fetch")], containerStatuses=[waiting("PodInitializing")]),
+        deleted(finished(128, "StartError", "no such file"), at=ENDED, grace=30),
+    ],
+)
+def test_a_pod_that_was_given_up_and_never_began_failed_for_the_reason_found_then(there: dict[str, Any]) -> None:
+    assert given_up(there, deleted_while_running=True) == Verdict(GAVE_UP, "image")
+
+
+def test_a_pod_that_is_given_up_has_no_verdict_before_it_is_gone() -> None:
+    for there in (pending(waiting("ErrImagePull")), deleted(pending(waiting("ErrImagePull")), at=ENDED, grace=30)):
+        assert judge(there, Known(stop_reason="startup", gave_up=GAVE_UP)) is None
+
+
+@pytest.mark.parametrize(("there", "known"), [(deleted(finished(143), at=ENDED, grace=30), {}), (never_begun(), {"began": True})])
+def test_a_pod_that_began_before_it_was_deleted_is_not_told_that_it_never_did(there: dict[str, Any], known: Any) -> None:
+    found = given_up(there, deleted_while_running=True, **known)
+    assert (found.kind, found.outcome.reason, found.outcome.final) == ("startup", "startup", False)
+    assert found.outcome.error.endswith("It began just then and was stopped, and may have had an effect.")
+
+
+def test_a_pod_that_ended_by_itself_before_it_was_given_up_keeps_its_outcome() -> None:
+    assert given_up(finished(0)).kind == "succeeded"
+    assert given_up(finished(7)).outcome.reason == "exit"
+
+
+@pytest.mark.parametrize("there", [{}, pending(waiting("ErrImagePull")), unscheduled()])
+def test_a_pod_that_was_given_up_and_vanished_may_have_begun(there: dict[str, Any]) -> None:
+    assert given_up(there, gone=True).kind == "lost"
+
+
+def test_a_pod_that_was_given_up_on_a_silent_node_may_have_begun() -> None:
+    there = deleted(pending(waiting("ErrImagePull")), at=ENDED, grace=0)
+    assert given_up(there, deleted_while_running=True, forced_for=60.0).kind == "node_lost"
 
 
 CREATED_LATER = "2026-11-23T05:00:05Z"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from halfstep.pods import StreamEnd
 from halfstep_worker.kubernetes.api import ClusterApi
 from halfstep_worker.kubernetes.frames import Frames, frame
 from halfstep_worker.kubernetes.logplan import Attempt, LogSource, LogTimes, Plan, Reader
@@ -195,16 +196,51 @@ def test_a_rotated_log_leaves_a_marker_and_goes_on(fake: FakeCluster, store: Sto
 def test_an_adopter_goes_on_after_what_is_stored(fake: FakeCluster, store: Store, collect: Any) -> None:
     for n in range(6):
         fake.log("pa", f"line {n}", at=START + n / 10)
-    finish(collect(LATE), source(after=START + 0.3))
+    finish(collect(LATE), source(stored={"stdout": StreamEnd(int(START) - 1, 4, START + 0.3)}))
     assert store.texts() == ["line 4", "line 5"]
-    assert fake.calls("log")[0].query["sinceTime"] == "2023-11-14T22:13:20Z"
+    assert fake.calls("log")[0].query["sinceTime"] == "2023-11-14T22:13:18Z"
+
+
+def test_an_adopter_goes_on_in_each_container_where_that_one_was_left(fake: FakeCluster, store: Store, collect: Any) -> None:
+    for n in range(6):
+        fake.log("pa", f"main {n}", at=START + n)
+        fake.log("pa", f"side {n}", at=START + n, container="side")
+        fake.log("pa", f"other {n}", at=START + n, container="other")
+    stored = {"stdout": StreamEnd(int(START) + 3, 2, START + 4), "side": StreamEnd(int(START), 2, START + 1)}
+    finish(collect(LATE), source(containers=("main", "side", "other"), stored=stored))
+    assert [text for _, stream, text in store.lines["a"] if stream == "stdout"] == ["main 5"]
+    assert [text for _, stream, text in store.lines["a"] if stream == "side"] == [f"side {n}" for n in range(2, 6)]
+    assert [text for _, stream, text in store.lines["a"] if stream == "other"] == [f"other {n}" for n in range(6)]
+    assert not store.markers()
+
+
+def test_lines_of_one_time_and_parts_of_one_line_are_stored_once_each(fake: FakeCluster, store: Store, collect: Any) -> None:
+    for text in ("first", "x" * 40_000, "last"):
+        fake.log("pa", text, at=START)
+    finish(collect(LATE), source(stored={"stdout": StreamEnd(int(START) - 1, 2, START)}))
+    assert [len(text) for text in store.texts()] == [16384, 40_000 - 2 * 16384, 4]
+
+
+def test_a_line_that_was_written_a_little_late_is_not_lost_at_an_adoption(fake: FakeCluster, store: Store, collect: Any) -> None:
+    for n, at in enumerate((START + 0.5, START + 1.1, START + 0.9)):
+        fake.log("pa", f"line {n}", at=at)
+    finish(collect(LATE), source(stored={"stdout": StreamEnd(int(START), 2, START + 1.1)}))
+    assert store.texts() == ["line 2"]
+
+
+def test_a_log_that_was_rotated_before_the_adoption_leaves_a_marker(fake: FakeCluster, store: Store, collect: Any) -> None:
+    fake.log("pa", "after", at=START + 60)
+    finish(collect(LATE), source(stored={"stdout": StreamEnd(int(START) - 1, 3, START)}))
+    marker, after = [text for _, _, text in store.lines["a"]]
+    assert ("lines may be missing here" in marker, after) == (True, "after")
 
 
 def test_an_adopters_hook_sees_what_was_stored_before_too(fake: FakeCluster, store: Store, collect: Any) -> None:
     for n in range(6):
         fake.log("pa", f"line {n}", at=START + n)
     heard: list[str] = []
-    finish(collect(LATE), source(after=START + 3, hook=lambda text: heard.append(text) or text))
+    stored = {"stdout": StreamEnd(int(START) + 2, 2, START + 3)}
+    finish(collect(LATE), source(stored=stored, hook=lambda text: heard.append(text) or text))
     assert store.texts() == ["line 4", "line 5"]
     assert heard == [f"line {n}" for n in range(6)]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from halfstep.claims import Claim, Ending
 from halfstep.outcomes import Retry
-from halfstep.pods import LogPosition, PodRow
+from halfstep.pods import Past, PodRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Incoming:
     """A launcher's: attempts whose pods may be asked for now."""
     garbage: list[str] = field(default_factory=list)
     """A launcher's: attempts whose pods nobody needs."""
-    positions: dict[str, LogPosition] = field(default_factory=dict)
-    """A launcher's: how far the logs of adopted attempts are written."""
+    pasts: dict[str, Past] = field(default_factory=dict)
+    """A launcher's: what earlier owners left of adopted attempts."""
 
     def merge(self, other: Incoming) -> None:
         """Takes over what stands in `other`."""
@@ -79,7 +79,7 @@ class Incoming:
         self.settled += other.settled
         self.intended += other.intended
         self.garbage += other.garbage
-        self.positions |= other.positions
+        self.pasts |= other.pasts
 
 
 class Desk:

@@ -11,6 +11,8 @@ from halfstep.context import Stopped
 from halfstep_worker.children.storable import plain
 from halfstep_worker.kubernetes.frames import frame
 
+UNKNOWN_REASON = "stopped"
+"""What a body in a pod is told when its time was not over: SIGTERM says nothing of a cancel, an eviction or a person."""
 PROGRESS_SECONDS = 1.0
 """Progress goes into the log at most so often, as the last one counts."""
 
@@ -48,10 +50,10 @@ class Link:
         self._progress_at = 0.0
 
     def stop_reason(self) -> str | None:
-        """The pod's deletion gives no reason: past the timeout it is that, and otherwise as good as a drain."""
+        """`timeout` past the timeout, else `stopped`. Whoever ends the pod gives no reason, and we invent none."""
         if not self.told:
             return None
-        return "timeout" if monotonic() >= self.ends_at else "drain"
+        return "timeout" if monotonic() >= self.ends_at else UNKNOWN_REASON
 
     def log(self, text: str, /) -> None:
         """A line on the pod's log."""

@@ -10,18 +10,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from halfstep.claims import Ending, settle
 from halfstep.failpoints import reach
-from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
-from halfstep_worker.desk import Outgoing, Release
-from halfstep_worker.kubernetes.errands import Api, make, take_away
+from halfstep.outcomes import Cancelled, Failed, Outcome
+from halfstep_worker.desk import Outgoing
+from halfstep_worker.kubernetes.closing import LATE_CREATE_SECONDS, Closing, uncounted
+from halfstep_worker.kubernetes.errands import Api, make
+from halfstep_worker.kubernetes.findings import kind_of
 from halfstep_worker.kubernetes.flight import Flight, Stage
 from halfstep_worker.kubernetes.inbox import Answer, Calls
-from halfstep_worker.kubernetes.names import MAIN
-from halfstep_worker.kubernetes.pending import startup_expired, waiting_reason
-from halfstep_worker.kubernetes.timeline import facts
+from halfstep_worker.kubernetes.manifest import owned_by
+from halfstep_worker.kubernetes.pending import waiting_reason
+from halfstep_worker.kubernetes.reading import ending, has_started, main, meta, state
+from halfstep_worker.kubernetes.record import facts_of, row
+from halfstep_worker.kubernetes.stops import AGAIN_SECONDS, Stops
+from halfstep_worker.kubernetes.timeline import trim
 from halfstep_worker.kubernetes.timers import Timers
-from halfstep_worker.kubernetes.values import Created, Pod, Refused, TryLater
+from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, TryLater
 from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, Known, Verdict, judge
 
 CREATE_SECONDS = 10.0
@@ -29,10 +33,8 @@ CREATE_SECONDS = 10.0
 LEASE_SHARE = 0.7
 """Of what is left of the lease, the part that a create call may take."""
 SHORTEST_CREATE = 0.5
-AGAIN_SECONDS = 2.0
-"""Before a delete or a clean-up that failed is tried again."""
-LATE_CREATE_SECONDS = 3600.0
-"""How long a name stays taken when a create of an earlier owner may still arrive."""
+LEASE_SECONDS = 0.2
+"""Before a create that too little of the lease was left for is tried again."""
 
 
 class Collector(Protocol):
@@ -61,37 +63,56 @@ class Course:
         self._timers = timers
         self._logs = logs
         self._forget = forget
+        self._stops = Stops(api=api, calls=calls, timers=timers, note=lambda flight: self.changed.add(flight.attempt_id))
+        self._closing = Closing(cluster, api=api, calls=calls, forget=forget)
+        self.stop = self._stops.stop
+        self.settled = self._closing.settled
 
     # -- creating
 
     def intend(self, flight: Flight) -> None:
         """The intent goes to SQL first; and, of an adopted pod, that a create of its earlier owner may still arrive."""
         keep = LATE_CREATE_SECONDS if flight.adopted else None
-        self.outgoing.pods[flight.attempt_id] = flight.row(self._cluster, keep_seconds=keep)
+        self.outgoing.pods[flight.attempt_id] = row(flight, self._cluster, keep_seconds=keep)
 
     def create(self, flight: Flight, now: float) -> None:
         """Asks for the pod, unless somebody has cancelled it, we leave, or too little is left of the lease."""
         if flight.stop_reason is not None and not flight.doubtful:
-            self.end(flight, Cancelled())
-            return
-        seconds = min(CREATE_SECONDS, self.lease_left() * LEASE_SHARE)
-        if self.leaving or seconds < SHORTEST_CREATE or flight.manifest is None:
-            self._timers.set(now + 0.2, flight.attempt_id, "create")
-            return
-        flight.stage = Stage.CREATING
-        self._calls.submit(flight.attempt_id, "create", partial(make, self._api, flight.namespace, flight.manifest, seconds))
+            self.end(flight, Cancelled(), "cancelled")
+        elif flight.manifest is None:
+            self._calls.submit(flight.attempt_id, "look", partial(self._api.get_pod, flight.namespace, flight.name))
+        elif self.leaving or self._create_seconds() < SHORTEST_CREATE:
+            self._timers.set(now + LEASE_SECONDS, flight.attempt_id, "create")
+        else:
+            flight.stage = Stage.CREATING
+            self._calls.submit(flight.attempt_id, "create", partial(self._make, flight.namespace, flight.manifest))
+
+    def _create_seconds(self) -> float:
+        return min(CREATE_SECONDS, self.lease_left() * LEASE_SHARE)
+
+    def _make(self, namespace: str, manifests: tuple[Pod, Pod | None]) -> CreateOutcome:
+        """In a thread, which may have had to wait for its turn: what is left of the lease counts now."""
+        seconds = self._create_seconds()
+        if seconds < SHORTEST_CREATE:
+            return TryLater("The launcher's lease has to be renewed first.", LEASE_SECONDS)
+        return make(self._api, namespace, manifests, seconds)
 
     def answered(self, flight: Flight, answer: Answer, now: float) -> None:
         """A call for this flight has ended."""
         match answer.call, answer.result:
             case "create", Created(uid=uid):
                 self.park(flight, uid, now)
+                flight.config_map = None
             case "create", Refused(message=message):
-                self.end(flight, Failed(message, "refused", final=True))
+                self._refused(flight, Failed(message, "refused", final=True))
             case "create", TryLater(delay=delay, unknown=unknown, message=message):
                 self._try_later(flight, now + delay, message, unknown)
             case "create", Exception() as error:
                 self._try_later(flight, now + 1.0, f"{type(error).__name__}: {error}", unknown=True)
+            case "look", found:
+                self._looked(flight, found, now)
+            case "furnish", answered:
+                self._furnished(flight, answered, now)
             case "clean", Exception():
                 self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "clean")
             case "clean", _:
@@ -100,8 +121,9 @@ class Course:
                 self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "delete")
 
     def _try_later(self, flight: Flight, at: float, message: str, unknown: bool) -> None:
-        if flight.stage is not Stage.CREATING:
-            return  # the watch has shown the pod meanwhile
+        if flight.stage is not Stage.CREATING:  # the watch has shown the pod meanwhile
+            self._timers.set(at, flight.attempt_id, "furnish")
+            return
         flight.stage = Stage.INTENDED
         flight.doubtful = flight.doubtful or unknown
         self._tell(flight, message)
@@ -112,11 +134,50 @@ class Course:
         reach("pod.acknowledged")
         if flight.is_over or flight.stage is Stage.PARKED:
             return
-        flight.stage, flight.uid, flight.manifest, flight.parked_at = Stage.PARKED, uid, None, now
+        flight.config_map = flight.manifest[1] if flight.manifest is not None else None
+        if flight.config_map is not None and flight.stage is not Stage.CREATING:
+            self._timers.set(now, flight.attempt_id, "furnish")
+        flight.stage, flight.uid, flight.manifest = Stage.PARKED, uid, None
+        flight.parked_at = now if flight.parked_at is None else flight.parked_at
         self.changed.add(flight.attempt_id)
-        self._timers.set(now + flight.startup_timeout, flight.attempt_id, "startup")
+        self._timers.set(flight.parked_at + flight.startup_timeout, flight.attempt_id, "startup")
         if flight.stop_reason is not None:
-            self._delete(flight)
+            self._stops.delete(flight)
+
+    def _looked(self, flight: Flight, found: object, now: float) -> None:
+        """For a pod that we would not make, but that an earlier owner may have made."""
+        match found:
+            case dict():
+                self.see(flight, trim(found), now)
+            case None if flight.stage is Stage.INTENDED:
+                refusal = flight.refusal or Failed("The pod was never made.", "refused")
+                self.end(flight, refusal, refusal.reason)
+            case Exception():
+                self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "create")
+
+    def _refused(self, flight: Flight, failed: Failed) -> None:
+        if flight.stage is Stage.PARKED:  # the pod is there, what it reads was refused
+            self._stops.give_up(flight, failed)
+        elif not flight.is_over:
+            self.end(flight, failed, failed.reason)
+
+    def _furnish(self, flight: Flight) -> None:
+        """A pod that another owner made, or that the watch showed before its create call ended, may lack its ConfigMap."""
+        if flight.config_map is None or flight.running_since is not None or (flight.pod and has_started(flight.pod)):
+            flight.config_map = None
+            return
+        owned = owned_by(flight.config_map, flight.uid or "")
+        errand = partial(self._api.create_config_map, flight.namespace, owned, seconds=CREATE_SECONDS)
+        self._calls.submit(flight.attempt_id, "furnish", errand)
+
+    def _furnished(self, flight: Flight, answer: object, now: float) -> None:
+        match answer:
+            case Created():
+                flight.config_map = None
+            case Refused(message=message):
+                self._refused(flight, Failed(message, "refused", final=True))
+            case _:
+                self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "furnish")
 
     # -- watching
 
@@ -126,14 +187,14 @@ class Course:
         self.park(flight, str(pod["metadata"]["uid"]), now)
         if flight.is_over:
             return
-        state = _main_state(pod)
-        if pod["metadata"].get("deletionTimestamp") and "terminated" not in state:
+        if meta(pod).get("deletionTimestamp") and ending(pod) is None:
             self._note_deletion(flight, pod, now)
-        if flight.running_since is None and "running" in state:
+        if not flight.followed and state(main(pod), "running") is not None:
             self._start(flight, now)
-        self._tell(flight, waiting_reason(pod))
+        self._tell(flight, waiting_reason(pod) or _stopping(flight))
         self.changed.add(flight.attempt_id)
         self._judge(flight, pod, now)
+        self._stops.give_up_the_hopeless(flight)
 
     def _note_deletion(self, flight: Flight, pod: Pod, now: float) -> None:
         flight.deleted_early = True
@@ -142,10 +203,12 @@ class Course:
             self._timers.set(now + FORCED_SECONDS + 1.0, flight.attempt_id, "judge")
 
     def _start(self, flight: Flight, now: float) -> None:
-        flight.running_since = now
+        """It runs; if an earlier owner has seen that too, its timeout goes on."""
+        flight.followed = True
+        flight.running_since = now if flight.running_since is None else flight.running_since
         self._logs.follow(flight)
         if flight.claim.timeout is not None:
-            self._timers.set(now + flight.claim.timeout, flight.attempt_id, "timeout")
+            self._timers.set(flight.running_since + flight.claim.timeout, flight.attempt_id, "timeout")
 
     def gone(self, flight: Flight, pod: Pod, now: float) -> None:
         """The object does not exist any more: after the verdict as it should, before it lost."""
@@ -165,11 +228,13 @@ class Course:
         claim = flight.claim
         return Known(
             stop_reason=flight.stop_reason,
+            gave_up=flight.gave_up,
+            began=flight.running_since is not None,
             deleted_while_running=flight.deleted_early,
             timeout=claim.timeout,
             gone=flight.vanished,
             forced_for=None if flight.forced_since is None else now - flight.forced_since,
-            uncounted=max(0, claim.attempt - claim.failures - 1),
+            uncounted=uncounted(flight.claim),
         )
 
     # -- ends
@@ -178,65 +243,25 @@ class Course:
         """The verdict is known; the log is read to its end first, as long as the pod is there."""
         reach("pod.verdict")
         flight.stage = Stage.ENDING
-        flight.verdict, flight.framed = verdict.outcome, verdict.framed
+        flight.verdict, flight.kind, flight.framed = verdict.outcome, verdict.kind, verdict.framed
         self._logs.finish(flight)
 
     def log_finished(self, flight: Flight) -> None:
         """The log is in, so the verdict may be written; it may have stood in the log."""
         framed = self._logs.end(flight, self.outgoing)
-        if flight.verdict is not None and flight.stage is Stage.ENDING:
-            flight.verdict = framed or flight.verdict
-            self._write(flight, flight.verdict)
+        if flight.verdict is None or flight.stage is not Stage.ENDING:
+            return
+        if framed is not None:
+            flight.verdict, flight.kind = framed, kind_of(framed)
+        self._closing.write(flight, flight.verdict, self.outgoing)
 
-    def end(self, flight: Flight, outcome: Outcome) -> None:
+    def end(self, flight: Flight, outcome: Outcome, kind: str) -> None:
         """An end without a pod."""
         flight.stage = Stage.ENDING
-        flight.verdict = outcome
-        self._write(flight, outcome)
+        flight.verdict, flight.kind = outcome, kind
+        self._closing.write(flight, outcome, self.outgoing)
 
-    def _write(self, flight: Flight, outcome: Outcome) -> None:
-        claim = flight.claim
-        if flight.uid is not None or flight.doubtful:
-            keep = LATE_CREATE_SECONDS if flight.doubtful and flight.adopted else None
-            self.outgoing.pods[claim.attempt_id] = flight.row(self._cluster, facts=self._facts(flight), keep_seconds=keep)
-        match settle(claim, outcome):
-            case Retry() as retry:
-                self.outgoing.retries.append((claim, retry))
-            case Lost(reason=reason):
-                self.outgoing.releases.append(Release(claim, reason, started=True))
-            case Succeeded() | Failed() | Cancelled() as ended:
-                self.outgoing.endings.append(Ending(claim, ended, flight.seconds))
-
-    def settled(self, flight: Flight) -> None:
-        """The verdict is in SQL: the pod goes, or is left without our finalizer, as the task wants it."""
-        if flight.stage is not Stage.ENDING:
-            return
-        reach("pod.settled")
-        flight.stage = Stage.CLEANING
-        if flight.uid is None or (flight.adopted and flight.doubtful):
-            self._forget(flight)
-        else:
-            self._clean(flight, flight.uid)
-
-    def _clean(self, flight: Flight, uid: str) -> None:
-        keep = flight.on_finish == "keep" or (flight.on_finish == "keep_on_failure" and not isinstance(flight.verdict, Succeeded))
-        errand = partial(take_away, self._api, flight.namespace, flight.name, uid, keep=keep)
-        self._calls.submit(flight.attempt_id, "clean", errand)
-
-    # -- stopping and deadlines
-
-    def stop(self, flight: Flight, reason: str) -> None:
-        """Only after its create call has an answer is a pod deleted."""
-        if flight.stop_reason is not None or flight.is_over:
-            return
-        flight.stop_reason = reason
-        if flight.stage is Stage.PARKED:
-            self._delete(flight)
-
-    def _delete(self, flight: Flight) -> None:
-        assert flight.uid is not None
-        errand = partial(self._api.delete_pod, flight.namespace, flight.name, uid=flight.uid, grace=flight.grace)
-        self._calls.submit(flight.attempt_id, "delete", errand)
+    # -- deadlines, and what people see
 
     def heard(self, flight: Flight, word: str, now: float) -> None:
         """A timer rang; it may mean nothing any more."""
@@ -246,20 +271,15 @@ class Course:
             case "timeout" if not flight.is_over:
                 self.stop(flight, "timeout")
             case "startup" if flight.stage is Stage.PARKED and flight.running_since is None:
-                self._expire(flight)
+                self._stops.expire(flight, now)
             case "judge" if flight.stage is Stage.PARKED and flight.pod is not None:
                 self._judge(flight, flight.pod, now)
             case "delete" if flight.stage is Stage.PARKED:
-                self._delete(flight)
-            case "clean" if flight.stage is Stage.CLEANING and flight.uid is not None:
-                self._clean(flight, flight.uid)
-
-    def _expire(self, flight: Flight) -> None:
-        expired = startup_expired(flight.pod or {}, flight.startup_timeout)
-        if expired is not None:
-            self._decide(flight, Verdict(expired, expired.reason))
-
-    # -- what people see
+                self._stops.delete(flight)
+            case "furnish" if flight.stage is Stage.PARKED:
+                self._furnish(flight)
+            case "clean" if flight.stage is Stage.CLEANING:
+                self._closing.clean(flight)
 
     def _tell(self, flight: Flight, reason: str | None) -> None:
         if flight.waiting != reason:
@@ -268,16 +288,11 @@ class Course:
 
     def write_facts(self, flight: Flight) -> None:
         """What is known of the pod goes to SQL."""
-        self.outgoing.pods[flight.attempt_id] = flight.row(self._cluster, facts=self._facts(flight))
-
-    @staticmethod
-    def _facts(flight: Flight) -> dict[str, object]:
-        told = facts(flight.pod).as_json() if flight.pod is not None else {}
-        return told | {"waiting": flight.waiting}
+        self.outgoing.pods[flight.attempt_id] = row(flight, self._cluster, told=facts_of(flight))
 
 
-def _main_state(pod: Pod) -> Pod:
-    statuses = pod.get("status", {}).get("containerStatuses") or ()
-    main: Pod = next((status for status in statuses if status.get("name") == MAIN), {})
-    state: Pod = main.get("state") or {}
-    return state
+def _stopping(flight: Flight) -> str | None:
+    """For people: what we wait for once we have given a pod up."""
+    if flight.stop_reason != "startup" or flight.gave_up is None:
+        return None
+    return f"{flight.gave_up.error} It is being deleted; whether it began is known when its node has answered."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 from halfstep.claims import Claim
+from halfstep.database import RefusedValue
 from halfstep.events import emit
 from halfstep.failpoints import reach
 from halfstep.pods import PodBook
@@ -36,9 +37,10 @@ class PodExchanger(Exchanger):
         out = self._outgoing
         if out.pods:
             reach("pod.intend")
-            self._book.write(list(out.pods.values()))
+            written = self._book.write(list(out.pods.values()))
             reach("pod.intended")
-            self._desk.deliver(Incoming(intended=[row.attempt_id for row in out.pods.values() if row.uid is None]))
+            intended = [row.attempt_id for row in out.pods.values() if row.uid is None]
+            self._desk.deliver(Incoming(intended=[attempt for attempt in intended if attempt in written]))
             out.pods.clear()
         if out.doubtful:
             live = self._book.live(out.doubtful)
@@ -46,6 +48,15 @@ class PodExchanger(Exchanger):
             out.doubtful.clear()
         if now >= self._adopt_at and self._desk.target > 0 and not self._stopped.is_set():
             self._adopt(now)
+
+    def _write_chunks(self) -> None:
+        """With the claims that they are of: chunks of those that somebody else holds by now are refused."""
+        tokens = {id: claim.token for id, claim in self._held.items()}
+        chunks = [chunk | {"token": tokens[chunk["task_id"]]} for chunk in self._outgoing.chunks if chunk["task_id"] in tokens]
+        try:
+            self._book.write_log(chunks)
+        except RefusedValue as error:
+            emit("log.refused", error=error)
 
     def _adopt(self, now: float) -> None:
         done = self._book.adopt(self._turn(), token=str(uuid4()), batch=ADOPT_BATCH)
@@ -59,11 +70,12 @@ class PodExchanger(Exchanger):
         self._accept(done.claims)
 
     def _accept(self, claims: list[Claim]) -> None:
-        """What was claimed before, by a dead launcher or by a lost reply, may have a log that goes on."""
+        """What was claimed before, by a dead launcher or by a lost reply, comes with its past: the loop never sees it without."""
         known = [claim for claim in claims if claim.pod_namespace is not None]
-        if known:
-            self._desk.deliver(Incoming(positions=self._book.log_positions(known)))
-        super()._accept(claims)
+        pasts = self._book.pasts(known) if known else {}
+        if claims:
+            self._held |= {claim.id: claim for claim in claims}
+            self._desk.deliver(Incoming(claims=claims, pasts=pasts))
 
     def _acknowledge(self, claims: list[Claim]) -> None:
         if claims:

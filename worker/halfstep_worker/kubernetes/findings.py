@@ -14,7 +14,11 @@ class Known:
     """What the pod object does not tell."""
 
     stop_reason: str | None = None
-    """`timeout` or `cancelled`: we asked for the pod's deletion, and why."""
+    """`timeout`, `cancelled` or `startup`: we asked for the pod's deletion, and why."""
+    gave_up: Failed | None = None
+    """With `startup`: what is to be said of the pod if its program never began."""
+    began: bool = False
+    """The main container was seen running."""
     deleted_while_running: bool = False
     """`deletionTimestamp` was seen before the main container had ended."""
     timeout: float | None = None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from halfstep.claims import Claim
-from halfstep.outcomes import Outcome
-from halfstep.pods import PodRow
-from halfstep_worker.kubernetes.names import pod_name
+from halfstep.outcomes import Failed, Outcome
+from halfstep_worker.kubernetes.names import DOMAIN, pod_name
 from halfstep_worker.kubernetes.values import Pod
+
+ON_FINISH = f"{DOMAIN}/on-finish"
+"""Annotation: what is to become of the pod, if that is not its deletion. For whoever finds it when its task is over."""
 
 
 class Stage(enum.Enum):
@@ -37,23 +38,28 @@ class Flight:
     manifest: tuple[Pod, Pod | None] | None = None  # pod and ConfigMap, until the API server has them
     pod: Pod | None = None  # as last seen, trimmed
     uid: str | None = None
+    refusal: Failed | None = None  # why we would not make the pod, if it is not there
     recorded: bool = False  # the intent is in SQL
     adopted: bool = False
     doubtful: bool = False  # a create call may have been taken without an answer, by us or by an earlier owner
+    config_map: Pod | None = None  # the pod is there, and may lack this
     stop_reason: str | None = None  # we asked for the pod's deletion, and why
+    gave_up: Failed | None = None  # what is to be said of it if its program never began
     deleted_early: bool = False  # deletion was seen before the main container had ended
-    parked_at: float = 0.0  # monotonic: when we learnt that the API server has it
-    running_since: float | None = None  # monotonic
+    parked_at: float | None = None  # monotonic: when its first owner learnt that the API server has it
+    running_since: float | None = None  # monotonic: when its first owner saw it run
+    followed: bool = False  # we have seen it run: its log is read and its timeout set
     waiting: str | None = None  # why it does not start, for people
     forced_since: float | None = None  # monotonic: a deletion with grace 0 was first seen
     vanished: bool = False  # the object does not exist any more
     verdict: Outcome | None = None
+    kind: str | None = None  # the verdict's class
     framed: str | None = None  # digest of the outcome that stands in the log
 
     @classmethod
-    def adopted_as_it_is(cls, claim: Claim) -> Flight:
-        """A pod whose task we would not make a pod of (a policy has changed, say): it is there, and gets its verdict."""
-        return cls(claim, claim.pod_namespace or "")
+    def adopted_as_it_is(cls, claim: Claim, refusal: Failed) -> Flight:
+        """A pod whose task we would not make a pod of (a policy has changed, say): if it is there, it gets its verdict."""
+        return cls(claim, claim.pod_namespace or "", refusal=refusal)
 
     @property
     def attempt_id(self) -> str:
@@ -74,10 +80,3 @@ class Flight:
     def seconds(self) -> float:
         """How long the body has run, as far as we saw."""
         return 0.0 if self.running_since is None else max(0.0, time.monotonic() - self.running_since)
-
-    def row(self, cluster: str, *, facts: dict[str, Any] | None = None, keep_seconds: float | None = None) -> PodRow:
-        """What SQL is to know now."""
-        claim = self.claim
-        return PodRow(
-            claim.attempt_id, claim.id, claim.attempt, cluster, self.namespace, self.name, self.uid, facts, keep_seconds
-        )  # fmt: skip

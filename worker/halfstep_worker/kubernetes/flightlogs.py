@@ -23,9 +23,9 @@ from halfstep_worker.logs import LogCollector
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines of an attempt, in order for each container."""
+    """Lines of one flight (`_key`), in order for each container."""
 
-    attempt_id: str
+    key: str
     lines: list[Line]
 
 
@@ -60,60 +60,62 @@ class FlightLogs:
 
     def resume(self, claim: Claim, position: LogPosition) -> None:
         """An adopted attempt's log goes on where it was left."""
-        self._positions[claim.attempt_id] = position
+        self._positions[_key(claim)] = position
         self._chunks.resume(claim, chunk=position.chunk, written=position.written)
 
     def follow(self, flight: Flight) -> None:
         """The pod runs."""
-        self._claims[flight.attempt_id] = flight.claim
+        self._claims[_key(flight.claim)] = flight.claim
         self._pages.follow(self._source(flight))
 
     def finish(self, flight: Flight) -> None:
         """The pod has ended: LogDone comes when its log is in."""
-        self._claims[flight.attempt_id] = flight.claim
+        self._claims[_key(flight.claim)] = flight.claim
         if flight.pod is None or flight.vanished or not has_started(flight.pod):
             self._inbox.put(LogDone(flight.attempt_id))
         else:
             self._pages.finish(self._source(flight), lambda: self._inbox.put(LogDone(flight.attempt_id)))
 
     def forget(self, flight: Flight) -> None:
-        """Nothing more of it is wanted."""
-        self._pages.forget(flight.attempt_id)
-        self._full.discard(flight.attempt_id)
+        """Nothing more of it is wanted; what is not on its way to SQL yet is for an adopter to read again."""
+        key = _key(flight.claim)
+        self._pages.forget(key)
+        self._chunks.end(flight.claim, at=time.time())
+        self._full.discard(key)
         for known in (self._frames, self._positions, self._claims):
-            known.pop(flight.attempt_id, None)
+            known.pop(key, None)
 
     def _source(self, flight: Flight) -> LogSource:
         assert flight.pod is not None
-        position = self._positions.get(flight.attempt_id)
-        after = position.last_at if position is not None and position.last_at is not None else 0.0
+        key = _key(flight.claim)
+        stored = self._positions[key].streams if key in self._positions else {}
         names = tuple(container["name"] for container in flight.pod["spec"].get("containers", ())) or (MAIN,)
-        hook = self._frames.setdefault(flight.attempt_id, Frames()).take if is_body(flight.pod) else None
-        return LogSource(flight.attempt_id, flight.namespace, flight.name, names, after, hook)
+        hook = self._frames.setdefault(key, Frames()).take if is_body(flight.pod) else None
+        return LogSource(key, flight.namespace, flight.name, names, stored, hook)
 
     # -- what comes of it
 
-    def deliver(self, attempt_id: str, lines: list[Line]) -> bool:
+    def deliver(self, key: str, lines: list[Line]) -> bool:
         """From the collector's threads. False: the log is full."""
-        self._inbox.put(Lines(attempt_id, lines))
-        return attempt_id not in self._full
+        self._inbox.put(Lines(key, lines))
+        return key not in self._full
 
     def take(self, arrived: Lines, outgoing: Outgoing, now: float) -> None:
         """Lines on their way to SQL, and progress that stood framed among them."""
-        claim = self._claims.get(arrived.attempt_id)
+        claim = self._claims.get(arrived.key)
         if claim is None:
             return
         for line in arrived.lines:
             if not self._chunks.add(claim, line, now=now):
-                self._full.add(arrived.attempt_id)
-        frames = self._frames.get(arrived.attempt_id)
+                self._full.add(arrived.key)
+        frames = self._frames.get(arrived.key)
         if frames is not None and frames.progress is not None:
             outgoing.progress[claim.id] = (claim, frames.progress)
 
     def end(self, flight: Flight, outgoing: Outgoing) -> Outcome | None:
         """The last chunk; and the outcome, if the body's program left it in the log."""
         outgoing.chunks += self._chunks.end(flight.claim, at=time.time())
-        frames = self._frames.get(flight.attempt_id)
+        frames = self._frames.get(_key(flight.claim))
         if frames is None or flight.framed is None:
             return None
         return frames.outcome(flight.framed)
@@ -125,3 +127,8 @@ class FlightLogs:
     def due_at(self) -> float | None:
         """When `flush` has something."""
         return self._chunks.due_at()
+
+
+def _key(claim: Claim) -> str:
+    """One owner's reading of an attempt's log: lines that an earlier reading of it still delivers are none of the next one's."""
+    return f"{claim.attempt_id} {claim.token}"

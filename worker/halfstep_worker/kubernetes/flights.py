@@ -8,13 +8,15 @@ from typing import Protocol
 
 from halfstep.claims import Claim, Ending
 from halfstep.outcomes import Failed
-from halfstep.pods import LogPosition
+from halfstep.pods import LogPosition, Past
 from halfstep_worker.desk import Incoming, Outgoing, Release
 from halfstep_worker.kubernetes.course import Collector, Course
 from halfstep_worker.kubernetes.errands import Api, take_stranger
-from halfstep_worker.kubernetes.flight import Flight, Stage
+from halfstep_worker.kubernetes.flight import ON_FINISH, Flight, Stage
 from halfstep_worker.kubernetes.inbox import Answer, Calls
 from halfstep_worker.kubernetes.names import ATTEMPT, KEEP
+from halfstep_worker.kubernetes.reading import OVER, meta, phase
+from halfstep_worker.kubernetes.record import inherit
 from halfstep_worker.kubernetes.timers import Timers
 from halfstep_worker.kubernetes.values import Listed, Pod, PodGone, PodSeen, WatchEvent
 
@@ -67,8 +69,7 @@ class Flights:
     def hear(self, incoming: Incoming, now: float) -> None:
         """Claims, requests and receipts."""
         for claim in incoming.claims:
-            position = incoming.positions.get(claim.attempt_id)
-            self._begin(claim, position, now)
+            self._begin(claim, incoming.pasts.get(claim.attempt_id), now)
         for claim in incoming.lost:
             self._drop(claim)
         for id in incoming.cancelled:
@@ -80,18 +81,18 @@ class Flights:
         for attempt_id in incoming.garbage:
             self._remove_stranger(attempt_id)
 
-    def _begin(self, claim: Claim, position: LogPosition | None, now: float) -> None:
+    def _begin(self, claim: Claim, past: Past | None, now: float) -> None:
         self.alive()
         planned = self._planner(claim)
         if isinstance(planned, Failed) and claim.pod_namespace is None:
             self.course.outgoing.endings.append(Ending(claim, planned))
             return
-        flight = planned if isinstance(planned, Flight) else Flight.adopted_as_it_is(claim)
+        if (ours := self._flights.get(claim.attempt_id)) is not None:
+            self._drop(ours.claim)  # we were taken for dead, and adopt our own
+        flight = planned if isinstance(planned, Flight) else Flight.adopted_as_it_is(claim, planned)
         self._flights[claim.attempt_id] = flight
-        if position is not None:
-            self._logs.resume(claim, position)
         if claim.pod_namespace is not None:
-            flight.namespace, flight.adopted, flight.doubtful = claim.pod_namespace, True, claim.pod_uid is None or claim.pod_kept
+            self._adopt(flight, claim.pod_namespace, past or Past(), now)
         if claim.pod_uid is not None:
             self.course.park(flight, claim.pod_uid, now)
         else:
@@ -99,11 +100,19 @@ class Flights:
         if (seen := self._strangers.pop(claim.attempt_id, None)) is not None:
             self.course.see(flight, seen.pod, now)
 
+    def _adopt(self, flight: Flight, namespace: str, past: Past, now: float) -> None:
+        claim = flight.claim
+        flight.namespace, flight.adopted, flight.doubtful = namespace, True, claim.pod_uid is None or claim.pod_kept
+        inherit(flight, past, now)
+        self._logs.resume(claim, past.log)
+
     def _drop(self, claim: Claim) -> None:
-        """Somebody else holds the claim, and the pod with it."""
+        """Somebody else holds the claim, and the pod with it; we may be the ones who adopt it."""
         flight = self._flights.get(claim.attempt_id)
         if flight is not None and flight.claim.token == claim.token:
             self._forget(flight)
+            if flight.pod is not None and not flight.vanished:
+                self._strangers[flight.attempt_id] = PodSeen(self._cluster, flight.namespace, flight.pod)
 
     def _cancel(self, id: int) -> None:
         for flight in [flight for flight in self._flights.values() if flight.claim.id == id]:
@@ -156,9 +165,10 @@ class Flights:
     def _listed(self, listed: Listed, now: float) -> None:
         """What was seen or acknowledged before the list began, also to an earlier owner, and is not in it is lost."""
         for flight in list(self._flights.values()):
-            known = flight.pod is not None or flight.adopted or flight.parked_at < listed.began
-            parked = flight.namespace == listed.namespace and flight.stage is Stage.PARKED
-            if parked and known and flight.name not in listed.names:
+            if flight.namespace != listed.namespace or flight.name in listed.names:
+                continue
+            known = flight.pod is not None or flight.adopted or (flight.parked_at or 0.0) < listed.began
+            if flight.stage is Stage.PARKED and known:
                 self.course.gone(flight, flight.pod or {}, now)
 
     def log_finished(self, attempt_id: str) -> None:
@@ -186,8 +196,11 @@ class Flights:
 
     def _remove_stranger(self, attempt_id: str) -> None:
         seen = self._strangers.pop(attempt_id, None)
-        if seen is not None:
-            self._calls.submit(attempt_id, "garbage", partial(take_stranger, self._api, seen))
+        if seen is None:
+            return
+        about = seen.pod["metadata"]
+        keep = partial(self._api.release_pod, seen.namespace, about["name"], keep=True, uid=about["uid"])
+        self._calls.submit(attempt_id, "garbage", keep if _is_wanted(seen.pod) else partial(take_stranger, self._api, seen))
 
     def leave(self) -> None:
         """Pods are handed over; what was never asked for goes back unstarted."""
@@ -196,6 +209,12 @@ class Flights:
             if flight.stage is Stage.INTENDED and not flight.doubtful:
                 self.course.outgoing.releases.append(Release(flight.claim, "drain", started=False))
                 self._forget(flight)
+
+
+def _is_wanted(pod: Pod) -> bool:
+    """A pod that has ended, of a task that wanted it kept; its name had to stay taken for a while first."""
+    wish = meta(pod).get("annotations", {}).get(ON_FINISH)
+    return phase(pod) in OVER and (wish == "keep" or (wish == "keep_on_failure" and phase(pod) == "Failed"))
 
 
 def _label(pod: Pod, name: str) -> str:

@@ -13,6 +13,7 @@ from halfstep_worker.heartbeat import Heartbeat, Pulse, lease_left
 from halfstep_worker.kubernetes.cockpit import Cockpit
 from halfstep_worker.kubernetes.exchange import PodExchanger
 from halfstep_worker.listener import HintListener
+from halfstep_worker.metrics import WorkerHealth, WorkerMetrics, worker_server
 from halfstep_worker.settings import WorkerSettings
 
 TURN_SECONDS = 0.5
@@ -35,6 +36,10 @@ class Launcher:
         self._exchanger = PodExchanger(settings, self._desk, self._pulse)
         self._heartbeat = Heartbeat(settings, self._pulse)
         self._listener = HintListener(settings.listen_url or settings.database_url, self._desk) if settings.notify else None
+        self._metrics = WorkerMetrics(settings, self._pulse, leaves=lambda: self._drain_wanted)
+        self._exchanger.exchanged = self._metrics.exchanged
+        self._health = WorkerHealth(settings, self._pulse)
+        self._server = worker_server(settings, self._metrics, self._health)
         self._drain_wanted = False
         self._draining_since: float | None = None
         self._facts_at = 0.0
@@ -62,6 +67,8 @@ class Launcher:
 
     def _start(self) -> None:
         self._check_database()
+        if self._server:
+            self._server.start()
         self._exchanger.register()
         self._cockpit.start(
             self._exchanger.installation(), lambda: lease_left(self._pulse, self.settings, now=time.monotonic())
@@ -98,6 +105,9 @@ class Launcher:
         if self._listener:
             self._listener.stop()
         self._heartbeat.stop()
+        self._health.end()
+        if self._server:
+            self._server.stop()
         emit("worker.stopped", name=self.settings.name)
         return written
 

@@ -17,6 +17,12 @@ MAIN_STREAM = "stdout"
 MARKER_STREAM = "log"
 BATCH_LINES = 500
 
+
+def stream_of(container: str) -> str:
+    """What a container's stream is called in the log store."""
+    return MAIN_STREAM if container == MAIN else container
+
+
 Line = tuple[float, str, str]
 """Seconds since 1970, stream, text."""
 Deliver = Callable[[str, list[Line]], bool | None]
@@ -108,9 +114,13 @@ class LogPage:
             if kept is None:
                 return
             text = kept.encode(errors="replace")
-        if self.reader.position.was_stored(at):
-            return
-        stream = MAIN_STREAM if self.reader.container == MAIN else self.reader.container
-        self._lines += [(at / 1e9, stream, piece) for piece in lines_of(text) or [""]]
+        self._gather(at, lines_of(text) or [""])
+
+    def _gather(self, at: int, pieces: list[str]) -> None:
+        position, stream = self.reader.position, stream_of(self.reader.container)
+        if position.misses(at):
+            self.reading.gap = True
+            self._tell_gap(at / 1e9)
+        self._lines += [(at / 1e9, stream, piece) for piece in pieces[position.stored(at, len(pieces)) :]]
         if len(self._lines) >= BATCH_LINES:
             self.flush(now=time.monotonic())

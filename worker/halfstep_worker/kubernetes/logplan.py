@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
+from halfstep.pods import StreamEnd
 from halfstep_worker.kubernetes.logposition import Position
 from halfstep_worker.kubernetes.names import MAIN
 from halfstep_worker.kubernetes.throttle import Throttle
@@ -14,7 +15,7 @@ from halfstep_worker.kubernetes.throttle import Throttle
 
 @dataclass(frozen=True, slots=True)
 class LogSource:
-    """One attempt's pod. key: the attempt, as the owner calls it. after: lines up to this time are stored already (adoption).
+    """One attempt's pod. key: the attempt, as the owner calls it. stored: by stream, what is stored already (adoption).
 
     hook: sees every line of the main container, whole, and gives back what of it is to be stored, or None. One thread at a time.
     """
@@ -23,7 +24,7 @@ class LogSource:
     namespace: str
     pod: str
     containers: tuple[str, ...] = (MAIN,)
-    after: float = 0.0
+    stored: Mapping[str, StreamEnd] = field(default_factory=dict)
     hook: Callable[[str], str | None] | None = None
 
 

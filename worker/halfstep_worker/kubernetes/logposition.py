@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from halfstep.pods import StreamEnd
+
 HEAVY_BYTES = 64 * 1024
 """An overlap larger than this is not read for ever by a container that has become silent."""
 SETTLED_SECONDS = 2.0
@@ -16,9 +18,10 @@ SETTLED_SECONDS = 2.0
 
 @dataclass(slots=True)
 class Position:
-    """after: lines up to this time (seconds since 1970) were stored by somebody before us."""
+    """earlier: what somebody before us has stored of it. skip: so many of its stored lines are still to be passed over."""
 
-    after: float = 0.0
+    earlier: StreamEnd | None = None
+    skip: int = 0
     since: int | None = None
     seen: int = 0
     newest: int = 0
@@ -28,13 +31,26 @@ class Position:
 
     def start(self, *, whole: bool = False) -> int | None:
         """The `since` of the next read, None for the whole log. whole: somebody must also see what was stored before us."""
-        if self.since is None and self.after and not whole:
-            return int(self.after)
+        if self.since is None and self.earlier is not None and not whole:
+            return self.earlier.since - 1  # stored times are rounded: a line may seem to be of the second after its own
         return self.since
 
-    def was_stored(self, at: int) -> bool:
-        """Somebody before us stored the line of that time, nanoseconds since 1970."""
-        return at / 1e9 <= self.after
+    def stored(self, at: int, pieces: int) -> int:
+        """How many pieces of a line somebody before us has stored. Asked once for each line, in the order of the file.
+
+        at: its time, nanoseconds since 1970. Lines are counted: many may have the same time, and a few be slightly out of order.
+        """
+        if self.earlier is None or at / 1e9 < self.earlier.since:
+            return 0 if self.earlier is None else pieces
+        if at / 1e9 > self.earlier.last_at:
+            self.skip = 0  # where any are left, the node has rotated or removed them
+        known = min(self.skip, pieces)
+        self.skip -= known
+        return known
+
+    def misses(self, at: int) -> bool:
+        """Lines that were stored do not stand before this one any more, so others may have gone with them."""
+        return self.earlier is not None and self.skip > 0 and at / 1e9 > self.earlier.last_at
 
 
 class Reading:

@@ -6,7 +6,7 @@ from math import inf
 from typing import NamedTuple
 
 from halfstep.outcomes import Failed
-from halfstep_worker.kubernetes.reading import condition, containers, has_started, image, meta, phase, state, status
+from halfstep_worker.kubernetes.reading import condition, containers, ending, has_started, image, meta, phase, state, status
 from halfstep_worker.kubernetes.values import Pod
 
 MESSAGE_CHARACTERS = 1000
@@ -39,9 +39,9 @@ def waiting_reason(pod: Pod) -> str | None:
 
 
 def startup_expired(pod: Pod, startup_timeout: float, waited: float = inf) -> Failed | None:
-    """The failure of a pod that has not started `waited` seconds after it was made; None while it may still start.
+    """Why a pod that has not started `waited` seconds after it was made is to be given up; None while it may still start.
 
-    A monotonic clock measures `waited`: the API server's clock need not be ours.
+    It may start even so, as long as it is not deleted. A monotonic clock measures `waited`: the API server's need not be ours.
     """
     if has_started(pod):
         return None
@@ -51,6 +51,20 @@ def startup_expired(pod: Pod, startup_timeout: float, waited: float = inf) -> Fa
     if waited < startup_timeout:
         return None
     return Failed(f"The pod did not start within {startup_timeout:g} s. {found.sentence}", found.reason)
+
+
+def hopeless(pod: Pod) -> Failed | None:
+    """Why waiting for the pod's start is no use; None: it may be some."""
+    return startup_expired(pod, 0.0, waited=-1.0)
+
+
+def has_run(pod: Pod) -> bool:
+    """The main container's program has begun. A kubelet also `terminates` a container that it has never made: without a start."""
+    end = ending(pod)
+    if end is None:
+        return has_started(pod)
+    made = end.get("startedAt") is not None and end.get("reason") not in ("StartError", "ContainerCannotRun")
+    return made or "used to be Running" in str(end.get("message"))
 
 
 def obstacle(pod: Pod) -> Obstacle | None:

@@ -14,7 +14,7 @@ from halfstep.limits import RESULT_BYTES
 from halfstep.outcomes import Failed
 from halfstep_worker.kubernetes.body_task import PROTOCOL
 from halfstep_worker.kubernetes.clusters import Cluster, cluster_name
-from halfstep_worker.kubernetes.flight import Flight
+from halfstep_worker.kubernetes.flight import ON_FINISH, Flight
 from halfstep_worker.kubernetes.frames import message_limit
 from halfstep_worker.kubernetes.manifest import GRACE_SECONDS, Plan, build, build_operator_pod
 from halfstep_worker.kubernetes.policy import LauncherPolicy
@@ -48,6 +48,8 @@ class Planner:
         refusal = self.policy.refusal(plan.asked, self.cluster)
         if refusal is not None:
             return Failed(refusal, "policy", final=True)
+        if request.on_finish != "delete":
+            plan.pod["metadata"].setdefault("annotations", {})[ON_FINISH] = request.on_finish
         return Flight(
             claim,
             plan.pod["metadata"]["namespace"],

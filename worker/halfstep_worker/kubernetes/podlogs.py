@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.api import ClusterApi, LogQuery
-from halfstep_worker.kubernetes.logpage import Deliver, LogPage
+from halfstep_worker.kubernetes.logpage import Deliver, LogPage, stream_of
 from halfstep_worker.kubernetes.logplan import Attempt, LogSource, LogTimes, Plan, Reader
 from halfstep_worker.kubernetes.logposition import Position, Reading
 from halfstep_worker.kubernetes.streams import Stream
@@ -82,7 +82,7 @@ class PodLogCollector:
 
     def _add(self, source: LogSource, *, due: float) -> None:
         attempt = Attempt(source, open=len(source.containers))
-        readers = [Reader(attempt, container, Position(source.after)) for container in source.containers]
+        readers = [Reader(attempt, container, _position(source, container)) for container in source.containers]
         self._attempts[source.key] = attempt, readers
         self._plan.readers += len(readers)
         for reader in readers:
@@ -171,3 +171,8 @@ class PodLogCollector:
                 self._drop(attempt.source.key)
         if over and attempt.done is not None:
             attempt.done()
+
+
+def _position(source: LogSource, container: str) -> Position:
+    earlier = source.stored.get(stream_of(container))
+    return Position() if earlier is None else Position(earlier, skip=earlier.lines)

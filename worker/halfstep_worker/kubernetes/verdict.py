@@ -11,7 +11,7 @@ from halfstep_worker.kubernetes.disruption import DELETED, Disruption, disruptio
 from halfstep_worker.kubernetes.ends import of_container
 from halfstep_worker.kubernetes.exits import exit_sentence, last_words
 from halfstep_worker.kubernetes.findings import Known, Verdict, failed, lost
-from halfstep_worker.kubernetes.pending import startup_expired
+from halfstep_worker.kubernetes.pending import has_run
 from halfstep_worker.kubernetes.reading import OVER, containers, ending, has_started, meta, phase, seconds, spec, state, status
 from halfstep_worker.kubernetes.values import Pod
 
@@ -30,7 +30,9 @@ FORCED_SECONDS = 60.0
 def judge(pod: Pod, known: Known = NOTHING) -> Verdict | None:
     """The verdict; None: it is not over yet. The same pod gets the same verdict, also when trimmed (timeline.py)."""
     if not _is_over(pod, known):
-        return _hopeless(pod)
+        return None
+    if known.gave_up is not None and known.stop_reason == "startup":
+        return _given_up(pod, known, known.gave_up)
     if known.stop_reason and (ending(pod) is None or _was_taken_away(pod, known)):
         return _stopped(known)
     verdict = _ended(pod, known)
@@ -49,11 +51,6 @@ def _is_over(pod: Pod, known: Known) -> bool:
     return ending(pod) is not None and any(state(one, "terminated") is None for one in containers(pod))
 
 
-def _hopeless(pod: Pod) -> Verdict | None:
-    found = startup_expired(pod, 0.0, waited=-1.0)
-    return Verdict(found, found.reason) if found else None
-
-
 def _was_taken_away(pod: Pod, known: Known) -> bool:
     return known.deleted_while_running or was_deleted_first(pod)
 
@@ -63,6 +60,17 @@ def _stopped(known: Known) -> Verdict:
         return Verdict(Cancelled(), "cancelled")
     limit = "its timeout" if known.timeout is None else f"its timeout of {known.timeout:g} s"
     return Verdict(Failed(f"The pod ran longer than {limit}.", reason="timeout"), "timeout")
+
+
+def _given_up(pod: Pod, known: Known, gave_up: Failed) -> Verdict:
+    """We deleted it, as it did not start; only now is it sure that it never will. What ended by itself before counts."""
+    is_told = ending(pod) is not None or phase(pod) in OVER or not (known.gone or spec(pod).get("nodeName"))
+    if not is_told or (has_run(pod) and not _was_taken_away(pod, known)):
+        return _ended(pod, known)
+    if known.began or has_run(pod):
+        begun = f"{gave_up.error} It began just then and was stopped, and may have had an effect."
+        return Verdict(Failed(plain(begun), "startup"), "startup")
+    return Verdict(gave_up, gave_up.reason)
 
 
 def _ended(pod: Pod, known: Known) -> Verdict:
@@ -85,11 +93,12 @@ def _disrupted(cause: Disruption, pod: Pod, known: Known) -> Verdict:
     """The task runs again, and no attempt is used up."""
     told = str(status(pod).get("message") or "").strip().rstrip(".")
     sentence = f"{cause.sentence} ({told}.)" if told and cause.kind == "evicted" else cause.sentence
-    return Verdict(Retry(plain(sentence), _delay(known), reason=cause.kind, counts=False), cause.kind)
+    return Verdict(Retry(plain(sentence), pause(known.uncounted), reason=cause.kind, counts=False), cause.kind)
 
 
-def _delay(known: Known) -> float:
-    return min(MOST_DELAY_SECONDS, DELAY_SECONDS * 2.0 ** min(known.uncounted, 30))
+def pause(uncounted: int) -> float:
+    """Seconds before a task runs again that has used up no attempt, for the so-manieth time."""
+    return min(MOST_DELAY_SECONDS, DELAY_SECONDS * 2.0 ** min(uncounted, 30))
 
 
 def _met_its_deadline(pod: Pod) -> bool:
@@ -132,4 +141,4 @@ def _refused(pod: Pod, known: Known) -> Verdict:
     kind = "admission" if status(pod).get("reason") else "never_started"
     if known.uncounted >= MOST_REFUSALS:
         return failed(kind, kind, sentence)
-    return Verdict(Retry(sentence, _delay(known), reason=kind, counts=False), kind)
+    return Verdict(Retry(sentence, pause(known.uncounted), reason=kind, counts=False), kind)

@@ -1,0 +1,500 @@
+"""A launcher's flights without its threads: what they write and ask for when claims, answers, sightings and timers come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from halfstep.claims import Claim
+from halfstep.outcomes import Cancelled, Failed, Outcome, Retry, Succeeded
+from halfstep.pods import LogPosition, Past
+from halfstep_worker.desk import Incoming, Outgoing
+from halfstep_worker.kubernetes.flight import Flight
+from halfstep_worker.kubernetes.flights import Flights
+from halfstep_worker.kubernetes.inbox import Answer, Calls
+from halfstep_worker.kubernetes.names import KEEP
+from halfstep_worker.kubernetes.timers import Timers
+from halfstep_worker.kubernetes.values import Created, CreateOutcome, Listed, Pod, PodGone, PodSeen, Refused, TryLater
+from pod_builders import deleted, finished, never_begun, pending, pod, running, unscheduled, waiting
+
+CLAIM = Claim(
+    7, "token-1", "default", "pod", "{}", 1, 0, 3, None, 1.0, 60.0, False, False, "0b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c11"
+)  # fmt: skip
+ADOPTED = replace(CLAIM, token="token-2", pod_namespace="tasks", pod_uid="u-1")
+UID = str(pod()["metadata"]["uid"])
+
+
+class HeldCalls(Calls):
+    """Calls wait until the test makes them."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.waiting: deque[tuple[str, str, Callable[[], object]]] = deque()
+
+    def submit(self, attempt_id: str, call: str, function: Callable[[], object]) -> None:
+        self.open += 1
+        self.waiting.append((attempt_id, call, function))
+
+
+@dataclass
+class FakeApi:
+    """Writes down what it is asked, and answers as it is told to."""
+
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    creates: deque[CreateOutcome] = field(default_factory=deque)
+    config_maps: deque[CreateOutcome] = field(default_factory=deque)
+    there: Pod | None = None
+
+    def create_pod(self, namespace: str, manifest: Pod, *, seconds: float) -> CreateOutcome:
+        self.asked.append(("create", {"seconds": seconds}))
+        return self.creates.popleft() if self.creates else Created(UID)
+
+    def create_config_map(self, namespace: str, manifest: Pod, *, seconds: float) -> CreateOutcome:
+        self.asked.append(("config map", {"owner": manifest["metadata"]["ownerReferences"][0]["uid"]}))
+        return self.config_maps.popleft() if self.config_maps else Created("c-1")
+
+    def get_pod(self, namespace: str, name: str) -> Pod | None:
+        self.asked.append(("get", {}))
+        return self.there
+
+    def delete_pod(self, namespace: str, name: str, *, uid: str, grace: int | None) -> bool:
+        self.asked.append(("delete", {"grace": grace}))
+        return True
+
+    def release_pod(self, namespace: str, name: str, *, keep: bool, uid: str | None = None) -> bool:
+        self.asked.append(("release", {"keep": keep}))
+        return True
+
+    def words(self) -> list[str]:
+        """What it was asked, in order."""
+        return [word for word, _ in self.asked]
+
+
+@dataclass
+class FakeLogs:
+    """A log that is read as soon as its pod has ended. framed: the outcome that stands in it."""
+
+    resumed: list[LogPosition] = field(default_factory=list)
+    ended: list[Flight] = field(default_factory=list)
+    forgotten: int = 0
+    framed: Outcome | None = None
+
+    def resume(self, claim: Claim, position: LogPosition) -> None:
+        self.resumed.append(position)
+
+    def follow(self, flight: Flight) -> None: ...
+
+    def finish(self, flight: Flight) -> None:
+        self.ended.append(flight)
+
+    def end(self, flight: Flight, outgoing: Outgoing) -> Outcome | None:
+        return self.framed
+
+    def forget(self, flight: Flight) -> None:
+        self.forgotten += 1
+
+
+class Sky:
+    """One launcher's flights, with everything around them in the test's hands."""
+
+    def __init__(self, plan: Callable[[Claim], Flight | Failed] | None = None) -> None:
+        self.api, self.calls, self.logs, self.timers, self.now = FakeApi(), HeldCalls(), FakeLogs(), Timers(), 1000.0
+        self.flights = Flights(
+            "", api=self.api, calls=self.calls, timers=self.timers, planner=plan or self.plan, logs=self.logs
+        )  # fmt: skip
+        self.config_map: Pod | None = None
+        self.options: dict[str, Any] = {}
+
+    def plan(self, claim: Claim) -> Flight:
+        return Flight(claim, "tasks", manifest=({"metadata": {}}, self.config_map), startup_timeout=60.0, **self.options)
+
+    def claim(self, claim: Claim = CLAIM, past: Past | None = None) -> None:
+        """It comes from the exchange."""
+        pasts = {} if past is None else {claim.attempt_id: past}
+        self.flights.hear(Incoming(claims=[claim], pasts=pasts), self.now)
+
+    def write(self) -> Outgoing:
+        """Everything that waits is written to SQL, and acknowledged."""
+        out = self.flights.take_outgoing()
+        self.flights.hear(Incoming(intended=[row.attempt_id for row in out.pods.values() if row.uid is None]), self.now)
+        self.flights.hear(Incoming(settled=out.claims()), self.now)
+        return out
+
+    def call(self) -> None:
+        """All calls that wait are made and answered."""
+        while self.calls.waiting:
+            attempt_id, call, function = self.calls.waiting.popleft()
+            try:
+                result = function()
+            except Exception as error:
+                result = error
+            self.flights.answered(Answer(attempt_id, call, result), self.now)
+
+    def fly(self, claim: Claim = CLAIM) -> None:
+        """A new claim's pod is made and acknowledged."""
+        self.claim(claim)
+        self.write()
+        self.call()
+
+    def see(self, there: Pod) -> None:
+        """The watch shows it; if it is over then, its log is read."""
+        self.flights.watched(PodSeen("", "tasks", there), self.now)
+        for flight in self.logs.ended:
+            self.flights.log_finished(flight.attempt_id)
+        self.logs.ended.clear()
+
+    def wait(self, seconds: float) -> None:
+        """Time goes by; timers ring, and calls are answered."""
+        self.now += seconds
+        for attempt_id, word in self.timers.due(self.now):
+            self.flights.heard(attempt_id, word, self.now)
+        self.call()
+
+    def facts(self) -> dict[str, Any]:
+        """What SQL is told now of the one pod."""
+        self.flights.write_facts()
+        (row,) = self.flights.course.outgoing.pods.values()
+        return dict(row.as_record()["facts"])
+
+
+@pytest.fixture
+def sky() -> Sky:
+    return Sky()
+
+
+def outcome(out: Outgoing) -> Outcome:
+    """The one end that is written."""
+    (found,) = [*(ending.outcome for ending in out.endings), *(retry for _, retry in out.retries)]
+    return found
+
+
+def told(out: Outgoing) -> dict[str, Any]:
+    """The facts that go with it."""
+    (row,) = out.pods.values()
+    assert row.facts is not None
+    return row.facts
+
+
+# -- pods that do not start
+
+
+def test_a_pod_that_does_not_start_is_deleted_first_and_judged_after(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pending(waiting("ImagePullBackOff")))
+    sky.wait(60)
+    assert sky.api.words() == ["create", "delete"]
+    assert not sky.flights.course.outgoing.claims()
+    sky.see(deleted(pending(waiting("ImagePullBackOff")), at="2026-11-23T05:10:30Z", grace=30))
+    assert not sky.flights.course.outgoing.claims()
+    sky.see(deleted(never_begun(), at="2026-11-23T05:10:30Z", grace=30))
+    out = sky.write()
+    assert outcome(out).reason == "image"
+    assert told(out)["class"] == "image"
+    sky.call()
+    assert sky.api.words() == ["create", "delete", "delete", "release"]
+    assert len(sky.flights) == 0
+
+
+def test_an_unscheduled_pod_is_over_as_soon_as_it_is_deleted(sky: Sky) -> None:
+    sky.fly()
+    sky.see(unscheduled())
+    sky.wait(60)
+    sky.see(deleted(unscheduled(), at="2026-11-23T05:10:00Z", grace=0))
+    assert outcome(sky.write()).reason == "unschedulable"
+
+
+@pytest.mark.parametrize("at_most_once", [False, True])
+def test_a_pod_that_starts_just_as_it_is_given_up_is_not_told_that_it_never_began(sky: Sky, at_most_once: bool) -> None:
+    sky.fly(replace(CLAIM, at_most_once=at_most_once))
+    sky.see(pending(waiting("ContainerCreating")))
+    sky.wait(60)
+    sky.see(pod())
+    sky.see(deleted(pod(), at="2026-11-23T05:10:30Z", grace=30))
+    sky.see(deleted(finished(143), at="2026-11-23T05:10:30Z", grace=30))
+    found = outcome(sky.write())
+    assert (type(found), found.reason) == (Failed if at_most_once else Retry, "startup")
+    assert "may have had an effect" in found.error
+
+
+def test_what_can_never_start_is_deleted_at_once_and_judged_after(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pending(waiting("InvalidImageName", "couldn't parse image name")))
+    sky.call()
+    assert sky.api.words() == ["create", "delete"]
+    sky.see(deleted(never_begun(), at="2026-11-23T05:00:30Z", grace=30))
+    error = "'shop/etl:7' is no valid name of an image: couldn't parse image name."
+    assert outcome(sky.write()) == Failed(error, "image", final=True)
+
+
+def test_people_are_told_that_a_silent_node_holds_up_a_pod_that_was_given_up(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pending(waiting("ImagePullBackOff")))
+    sky.wait(60)
+    sky.see(deleted(pending(waiting("ImagePullBackOff")), at="2026-11-23T05:10:30Z", grace=30))
+    assert "did not start within 60 s" in sky.facts()["waiting"]
+    assert "whether it began" in sky.facts()["waiting"]
+
+
+def test_a_pod_that_somebody_deletes_before_it_starts_is_not_given_up(sky: Sky) -> None:
+    sky.fly()
+    sky.see(deleted(pending(waiting("ErrImagePull")), at="2026-11-23T05:00:30Z", grace=30))
+    sky.wait(60)
+    assert sky.api.words() == ["create"]
+    sky.see(deleted(never_begun(), at="2026-11-23T05:00:30Z", grace=30))
+    assert outcome(sky.write()).reason == "deleted"
+
+
+def test_a_cancel_that_came_first_is_the_reason(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pending(waiting("ErrImagePull")))
+    sky.flights.hear(Incoming(cancelled=[7]), sky.now)
+    sky.wait(60)
+    sky.see(deleted(never_begun(), at="2026-11-23T05:00:30Z", grace=30))
+    assert outcome(sky.write()) == Cancelled()
+
+
+# -- time limits
+
+
+def test_an_adopted_pods_timeout_goes_on_where_it_was(sky: Sky) -> None:
+    timed = replace(ADOPTED, timeout=100.0)
+    sky.claim(timed, Past(facts={"waited_seconds": 95.0, "ran_seconds": 90.0}, age=5.0))
+    sky.see(pod())
+    sky.wait(4.9)
+    assert sky.api.words() == []
+    sky.wait(0.2)
+    assert sky.api.words() == ["delete"]
+    sky.see(deleted(finished(143), at="2026-11-23T05:00:35Z", grace=30))
+    assert outcome(sky.write()).reason == "timeout"
+
+
+def test_an_adopted_pod_that_ended_by_itself_is_not_told_that_it_was_too_late(sky: Sky) -> None:
+    sky.claim(replace(ADOPTED, timeout=100.0), Past(facts={"ran_seconds": 90.0}, age=50.0))
+    sky.see(finished(0))
+    sky.wait(0)
+    assert isinstance(outcome(sky.write()), Succeeded)
+
+
+def test_an_adopted_pods_startup_timeout_goes_on_and_waits_for_its_first_sighting(sky: Sky) -> None:
+    sky.claim(ADOPTED, Past(facts={"waited_seconds": 50.0}, age=20.0))
+    sky.wait(0)
+    assert sky.api.words() == [], "it may be running by now"
+    sky.see(pending(waiting("ErrImagePull")))
+    sky.wait(2)
+    assert sky.api.words() == ["delete"]
+
+
+def test_a_pod_that_started_while_no_launcher_looked_is_timed_from_its_first_sighting(sky: Sky) -> None:
+    sky.claim(replace(ADOPTED, timeout=100.0), Past(facts={"waited_seconds": 5.0}, age=500.0))
+    sky.see(pod())
+    sky.wait(99)
+    assert sky.api.words() == []
+    sky.wait(2)
+    assert sky.api.words() == ["delete"]
+
+
+def test_what_an_adopter_needs_is_in_the_facts(sky: Sky) -> None:
+    sky.fly(replace(CLAIM, timeout=10.0))
+    sky.see(pod())
+    assert {"waited_seconds", "ran_seconds"} <= sky.facts().keys()
+    sky.wait(10)
+    assert sky.facts()["stopping"] == "timeout"
+
+
+def test_a_deletion_of_ours_goes_on_when_its_launcher_dies(sky: Sky) -> None:
+    gave_up = {"error": "The pod did not start within 60 s. No image.", "reason": "image", "final": False}
+    sky.claim(ADOPTED, Past(facts={"waited_seconds": 60.0, "stopping": "startup", "gave_up": gave_up}, age=20.0))
+    sky.call()
+    assert sky.api.words() == ["delete"]
+    sky.see(deleted(never_begun(), at="2026-11-23T05:10:30Z", grace=30))
+    assert outcome(sky.write()).reason == "image"
+
+
+# -- classes
+
+
+@pytest.mark.parametrize(
+    ("there", "reason", "kind"),
+    [
+        (finished(0), None, "succeeded"),
+        (finished(7), "exit", "application"),
+        (finished(137, "OOMKilled"), "oom", "oom"),
+        (deleted(finished(0), at="2026-11-23T05:00:35Z", grace=30), "deleted", "deleted"),
+        (finished(255, "Unknown"), "lost", "lost"),
+    ],
+)
+def test_the_class_goes_to_sql_with_the_verdict(sky: Sky, there: Pod, reason: str | None, kind: str) -> None:
+    sky.fly()
+    sky.see(there)
+    out = sky.write()
+    assert (getattr(outcome(out), "reason", None), told(out)["class"]) == (reason, kind)
+
+
+def test_an_outcome_that_stood_in_the_log_has_its_own_class(sky: Sky) -> None:
+    sky.fly()
+    sky.logs.framed = Failed("no", "exception")
+    sky.see(finished(7))
+    assert told(sky.write())["class"] == "application"
+    assert sky.api.words() == ["create"]
+
+
+def test_ends_without_a_pod_have_classes_too(sky: Sky) -> None:
+    sky.api.creates.append(Refused("No such namespace."))
+    sky.fly()
+    out = sky.write()
+    assert (outcome(out).reason, told(out)["class"]) == ("refused", "refused")
+    sky.claim(replace(CLAIM, id=8, attempt_id="b"))
+    sky.flights.hear(Incoming(cancelled=[8]), sky.now)
+    sky.write()
+    out = sky.write()
+    assert (outcome(out), told(out)["class"]) == (Cancelled(), "cancelled")
+
+
+def test_a_lost_pods_task_says_why_and_waits_like_after_any_disruption(sky: Sky) -> None:
+    sky.fly(replace(CLAIM, attempt=3))
+    sky.flights.watched(PodGone("", "tasks", pod()), sky.now)
+    sky.flights.log_finished(CLAIM.attempt_id)
+    found = outcome(sky.write())
+    assert isinstance(found, Retry)
+    assert (found.delay, found.reason, found.counts) == (4.0, "lost", False)
+    assert "nobody saw how it ended" in found.error
+
+
+# -- one pod, and all of it
+
+
+def test_a_create_call_that_waited_for_its_turn_counts_what_is_left_of_the_lease_then(sky: Sky) -> None:
+    left = 10.0
+    sky.flights.course.lease_left = lambda: left
+    sky.claim()
+    sky.write()
+    left = 4.0
+    sky.call()
+    assert sky.api.asked == [("create", {"seconds": pytest.approx(2.8)})]
+
+
+def test_a_create_call_whose_lease_ran_out_while_it_waited_is_not_sent(sky: Sky) -> None:
+    left = 10.0
+    sky.flights.course.lease_left = lambda: left
+    sky.claim()
+    sky.write()
+    left = 0.1
+    sky.call()
+    assert sky.api.words() == []
+    left = 10.0
+    sky.wait(1)
+    assert sky.api.words() == ["create"]
+
+
+def test_a_config_map_that_could_not_be_made_at_once_is_made_although_the_watch_has_shown_the_pod(sky: Sky) -> None:
+    sky.config_map = {"metadata": {"name": "x"}}
+    sky.api.config_maps.append(TryLater("busy", 1.0))
+    sky.claim()
+    sky.write()
+    sky.see(pending())
+    sky.call()
+    assert sky.api.words() == ["create", "config map"]
+    sky.wait(1)
+    assert sky.api.words() == ["create", "config map", "config map"]
+    assert sky.api.asked[-1][1] == {"owner": UID}
+    sky.wait(60)
+    assert sky.api.words().count("config map") == 2
+
+
+@pytest.mark.parametrize("uid", [None, UID])
+def test_an_adopter_makes_the_config_map_that_a_dead_launcher_left_out(sky: Sky, uid: str | None) -> None:
+    sky.config_map = {"metadata": {"name": "x"}}
+    sky.see(pending())
+    sky.claim(replace(ADOPTED, pod_uid=uid), Past())
+    sky.write()
+    sky.wait(0)
+    assert sky.api.words() == ["config map"]
+
+
+def test_a_config_map_that_is_refused_ends_the_pod(sky: Sky) -> None:
+    sky.config_map = {"metadata": {"name": "x"}}
+    sky.api.config_maps.append(Refused("It is too large."))
+    sky.claim()
+    sky.write()
+    sky.see(pending())
+    sky.call()
+    sky.see(deleted(never_begun(), at="2026-11-23T05:00:30Z", grace=30))
+    assert outcome(sky.write()) == Failed("It is too large.", "refused", final=True)
+
+
+@pytest.mark.parametrize("there", [None, pod()])
+def test_a_pod_that_we_would_not_make_is_looked_for_first(there: Pod | None) -> None:
+    sky = Sky(lambda claim: Failed("The policy forbids it.", "policy", final=True))
+    sky.api.there = there
+    sky.claim(replace(ADOPTED, pod_uid=None), Past())
+    sky.write()
+    sky.call()
+    assert sky.api.words() == ["get"]
+    if there is None:
+        out = sky.write()
+        assert (outcome(out).reason, told(out)["class"]) == ("policy", "policy")
+    else:
+        assert not sky.flights.course.outgoing.claims()
+        sky.see(finished(0))
+        assert isinstance(outcome(sky.write()), Succeeded)
+
+
+def test_a_launcher_that_adopts_its_own_pod_sees_it_as_it_was(sky: Sky) -> None:
+    sky.fly(replace(CLAIM, timeout=100.0))
+    sky.see(pod())
+    sky.claim(replace(ADOPTED, timeout=100.0), Past(LogPosition(3), facts={"ran_seconds": 50.0}))
+    sky.flights.hear(Incoming(lost=[CLAIM]), sky.now)
+    assert (sky.logs.forgotten, sky.logs.resumed) == (1, [LogPosition(3)])
+    assert len(sky.flights) == 1
+    sky.wait(51)
+    assert sky.api.words() == ["create", "delete"]
+
+
+def test_a_launcher_that_lost_a_pod_and_adopts_it_later_sees_it_as_it_was(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pod())
+    sky.flights.hear(Incoming(lost=[CLAIM]), sky.now)
+    assert len(sky.flights) == 0
+    sky.claim(replace(ADOPTED, timeout=10.0), Past())
+    sky.wait(11)
+    assert sky.api.words() == ["create", "delete"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "there", "words"),
+    [
+        ("keep", finished(0), ["release"]),
+        ("keep_on_failure", finished(1), ["release"]),
+        ("keep_on_failure", finished(0), ["delete", "release"]),
+        ("delete", finished(0), ["delete", "release"]),
+        ("keep", pod(containerStatuses=[running()]), ["delete", "release"]),
+    ],
+)
+def test_a_name_that_had_to_stay_taken_is_given_up_as_its_task_wants_it(
+    sky: Sky, wish: str, there: Pod, words: list[str]
+) -> None:
+    there["metadata"]["annotations"]["halfstep.io/on-finish"] = wish
+    sky.see(there)
+    sky.flights.doubt()
+    attempt = there["metadata"]["labels"]["halfstep.io/attempt"]
+    assert sky.flights.take_outgoing().doubtful == [attempt]
+    sky.flights.hear(Incoming(garbage=[attempt]), sky.now)
+    sky.call()
+    assert sky.api.words() == words
+    assert sky.api.asked[-1][1] == {"keep": words == ["release"]}
+    there["metadata"]["labels"][KEEP] = "true"
+    sky.see(there)
+    sky.flights.doubt()
+    assert sky.flights.take_outgoing().doubtful == []
+
+
+def test_a_pod_that_is_not_in_a_whole_list_is_lost(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pod())
+    sky.flights.watched(Listed("", "tasks", frozenset(), began=sky.now), sky.now)
+    sky.flights.log_finished(CLAIM.attempt_id)
+    assert outcome(sky.write()).reason == "lost"

@@ -1,0 +1,144 @@
+"""What an adopter learns from SQL: how far each stream of a log is stored, and how long a pod had waited and run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from halfstep.claims import Claim
+from halfstep.database import Database
+from halfstep.pods import Past, PodBook, PodRow, StreamEnd
+from halfstep.producer import enqueue
+from halfstep.reports import Reports
+from halfstep_worker.desk import Desk, Incoming
+from halfstep_worker.heartbeat import Pulse
+from halfstep_worker.kubernetes.exchange import PodExchanger
+from halfstep_worker.settings import WorkerSettings
+from waiting import wait_until
+
+MakeWorker = Callable[..., Any]
+
+
+@pytest.fixture
+def book(database: Database) -> Iterator[PodBook]:
+    """What SQL knows of pods; nothing at the end."""
+    yield PodBook(database)
+    database.execute("DELETE FROM halfstep.pod")
+
+
+@pytest.fixture
+def claim(database: Database, make_worker: MakeWorker) -> Claim:
+    """Held by the launcher `first`."""
+    enqueue(database, "pod", {"image": "x"}, placement="pod")
+    launcher = make_worker(name="first", placement="pod")
+    held: Claim = launcher.claim(placement="pod")[0]
+    return held
+
+
+def row_of(claim: Claim, **known: Any) -> PodRow:
+    return PodRow(claim.attempt_id, claim.id, claim.attempt, "", "tasks", f"hs-{claim.attempt_id}", token=claim.token, **known)
+
+
+def chunk(claim: Claim, number: int, *lines: tuple[float, str, str], token: str | None = None) -> dict[str, Any]:
+    told = {"task_id": claim.id, "attempt": claim.attempt, "chunk": number, "lines": [list(line) for line in lines]}
+    return told | {"token": token or claim.token}
+
+
+def past(book: PodBook, claim: Claim) -> Past:
+    return book.pasts([claim])[claim.attempt_id]
+
+
+def test_an_attempt_that_left_nothing_has_an_empty_past(book: PodBook, claim: Claim) -> None:
+    assert past(book, claim) == Past()
+
+
+def test_each_stream_of_a_log_has_an_end_of_its_own(book: PodBook, claim: Claim) -> None:
+    book.write_log([
+        chunk(claim, 0, (10.25, "stdout", "a"), (10.5, "side", "b")),
+        chunk(claim, 1, (11.0, "stdout", "c"), (12.123456789, "stdout", "d"), (12.0, "stdout", "late")),
+    ])  # fmt: skip
+    log = past(book, claim).log
+    assert log.chunk == 2
+    assert log.streams == {"stdout": StreamEnd(11, 3, 12.123456789), "side": StreamEnd(9, 1, 10.5)}
+
+
+def test_a_chunk_that_is_there_already_is_passed_over(book: PodBook, claim: Claim, reports: Reports) -> None:
+    book.write_log([chunk(claim, 0, (1.0, "stdout", "a"))])
+    book.write_log([chunk(claim, 0, (1.0, "stdout", "a")), chunk(claim, 1, (2.0, "stdout", "b"))])
+    assert [line["text"] for _, line in reports.log(claim.id)] == ["a", "b"]
+
+
+def test_who_has_lost_the_claim_writes_neither_lines_nor_facts(book: PodBook, claim: Claim, reports: Reports) -> None:
+    assert book.write([row_of(claim, uid="u-1", facts={"class": "oom"})]) == {claim.attempt_id}
+    late = str(uuid4())
+    book.write_log([chunk(claim, 0, (1.0, "stdout", "late"), token=late)])
+    stale = PodRow(claim.attempt_id, claim.id, 1, "", "tasks", "hs-x", facts={"class": "deleted"}, token=late)
+    assert book.write([stale]) == set()
+    assert list(reports.log(claim.id)) == []
+    assert past(book, claim).facts == {"class": "oom"}
+
+
+def test_an_intent_is_not_written_for_a_claim_that_is_lost(book: PodBook, claim: Claim) -> None:
+    stale = PodRow(claim.attempt_id, claim.id, 1, "", "tasks", "hs-x", token=str(uuid4()))
+    assert book.write([stale]) == set()
+    assert book.list(task=claim.id) == []
+
+
+def test_how_long_a_pod_had_waited_and_run_is_told_as_of_now(book: PodBook, claim: Claim, database: Database) -> None:
+    now = time.monotonic()
+    book.write([row_of(claim, uid="u-1", facts={}, parked_at=now - 100, running_since=now - 40)])
+    database.execute("UPDATE halfstep.pod SET updated_at = updated_at - make_interval(secs => 7)")
+    found = past(book, claim)
+    assert found.facts["waited_seconds"] == pytest.approx(100, abs=1)
+    assert found.facts["ran_seconds"] == pytest.approx(40, abs=1)
+    assert found.age == pytest.approx(7, abs=1)
+
+
+def test_a_database_clock_that_went_back_makes_no_pod_younger(book: PodBook, claim: Claim, database: Database) -> None:
+    book.write([row_of(claim, facts={})])
+    database.execute("UPDATE halfstep.pod SET updated_at = updated_at + interval '1 hour'")
+    assert past(book, claim).age == 0
+
+
+def test_long_logs_of_many_attempts_are_looked_through_in_time(book: PodBook, claim: Claim, database: Database) -> None:
+    text = "some forty characters, as logs have them"
+    lines = [(1000 + n / 100, "stdout" if n % 9 else "side", text) for n in range(600)]
+    book.write_log([chunk(claim, number, *lines) for number in range(70)])  # as much as a log can hold
+    began = time.monotonic()
+    assert past(book, claim).log.streams["stdout"].last_at == pytest.approx(1005.99)
+    assert time.monotonic() - began < 1.4, "ten of them have to end before the statement's time-out of 15 s"
+
+
+class NotedDesk(Desk):
+    """Notes what is handed to the loop, piece by piece."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[Incoming] = []
+
+    def deliver(self, incoming: Incoming) -> None:
+        self.noted.append(incoming)
+
+
+def test_an_adopted_claim_never_comes_without_its_past(
+    book: PodBook, claim: Claim, database: Database, database_url: str
+) -> None:
+    book.write([row_of(claim, uid="u-1", facts={"stopping": "timeout"})])
+    database.execute("UPDATE halfstep.lease SET dead_at = clock_timestamp()")
+    desk = NotedDesk()
+    desk.aim(10)
+    exchanger = PodExchanger(WorkerSettings(database_url, name="second", placement="pod", slots=10), desk, Pulse())
+    exchanger.register()
+
+    def adopted() -> list[Incoming]:
+        exchanger.tick()
+        return [incoming for incoming in desk.noted if incoming.claims]
+
+    (incoming,) = wait_until(adopted, what="the adoption")
+    assert [adopted.attempt_id for adopted in incoming.claims] == [claim.attempt_id]
+    assert incoming.pasts[claim.attempt_id].facts["stopping"] == "timeout"
+    assert exchanger.stop(timeout=0), "it was never started"

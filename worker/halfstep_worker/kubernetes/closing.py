@@ -1,0 +1,65 @@
+"""From the verdict to the pod's end: the outcome and its class go to SQL, and only then may the pod go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from halfstep.claims import Claim, Ending, settle
+from halfstep.failpoints import reach
+from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
+from halfstep_worker.desk import Outgoing
+from halfstep_worker.kubernetes.errands import Api, take_away
+from halfstep_worker.kubernetes.flight import Flight, Stage
+from halfstep_worker.kubernetes.inbox import Calls
+from halfstep_worker.kubernetes.record import facts_of, row
+from halfstep_worker.kubernetes.verdict import pause
+
+LATE_CREATE_SECONDS = 3600.0
+"""How long a name stays taken when a create of an earlier owner may still arrive."""
+
+
+class Closing:
+    """`forget` is called with flights whose pods nobody has to see to any more."""
+
+    def __init__(self, cluster: str, *, api: Api, calls: Calls, forget: Callable[[Flight], None]) -> None:
+        self._cluster = cluster
+        self._api = api
+        self._calls = calls
+        self._forget = forget
+
+    def write(self, flight: Flight, outcome: Outcome, outgoing: Outgoing) -> None:
+        """The facts go first, with the class. A lost pod's task waits like that of any other disruption, and says why."""
+        claim, keep = flight.claim, LATE_CREATE_SECONDS if flight.doubtful and flight.adopted else None
+        outgoing.pods[claim.attempt_id] = row(flight, self._cluster, told=facts_of(flight), keep_seconds=keep)
+        match settle(claim, outcome):
+            case Retry() as retry:
+                outgoing.retries.append((claim, retry))
+            case Lost(reason=reason, error=error):
+                outgoing.retries.append((claim, Retry(error, pause(uncounted(claim)), reason, counts=False)))
+            case Succeeded() | Failed() | Cancelled() as ended:
+                outgoing.endings.append(Ending(claim, ended, flight.seconds))
+
+    def settled(self, flight: Flight) -> None:
+        """The verdict is in SQL: the pod goes, or is left without our finalizer, as the task wants it."""
+        if flight.stage is not Stage.ENDING:
+            return
+        reach("pod.settled")
+        flight.stage = Stage.CLEANING
+        if flight.uid is None or (flight.adopted and flight.doubtful):
+            self._forget(flight)
+        else:
+            self.clean(flight)
+
+    def clean(self, flight: Flight) -> None:
+        """Asks for it; also again."""
+        if flight.uid is None:
+            return
+        keep = flight.on_finish == "keep" or (flight.on_finish == "keep_on_failure" and not isinstance(flight.verdict, Succeeded))
+        errand = partial(take_away, self._api, flight.namespace, flight.name, flight.uid, keep=keep)
+        self._calls.submit(flight.attempt_id, "clean", errand)
+
+
+def uncounted(claim: Claim) -> int:
+    """Earlier attempts of the task that ended without being counted."""
+    return max(0, claim.attempt - claim.failures - 1)
