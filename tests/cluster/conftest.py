@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 from kubernetes.client import V1Namespace, V1ObjectMeta
 from kubernetes.client.exceptions import ApiException
 
-from cluster.kube import RESTRICTED, Cluster, connect, has_kwok, simulated_node
+from cluster.kube import RESTRICTED, RUNTIME, Cluster, connect, has_kwok, simulated_node
+from cluster.launchers import LauncherProcess, Witness
+from cluster.placements import write_clusters
+from halfstep.database import Database
+from halfstep.producer import enqueue
+from halfstep.reports import Report, Reports
 from waiting import wait_until
+
+OVER = ("succeeded", "failed", "cancelled")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -73,3 +82,66 @@ def simulated_nodes(cluster: Cluster) -> Iterator[list[str]]:
     yield names
     for name in names:
         cluster.core.delete_node(name)
+
+
+@pytest.fixture
+def witness(cluster: Cluster, namespace: str) -> Iterator[Witness]:
+    """Counts pods."""
+    seen = Witness(cluster, namespace)
+    yield seen
+    seen.stop()
+
+
+@pytest.fixture
+def start_launcher(
+    database_url: str, cluster: Cluster, namespace: str, tmp_path: Path
+) -> Iterator[Callable[..., LauncherProcess]]:
+    """Starts launchers for the test's namespace, or for those of another clusters file; the test's end kills them.
+
+    `environment`: variables for that launcher.
+    """
+    pods = {"image": RUNTIME, "image_pull_policy": "IfNotPresent"}
+    default = {"kubeconfig": str(cluster.kubeconfig), "namespace": namespace, "pods": pods}
+    usual = write_clusters(tmp_path / "clusters.yaml", default=default)
+    started: list[LauncherProcess] = []
+
+    def start(
+        name: str = "first", *, clusters: Path = usual, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> LauncherProcess:
+        with pytest.MonkeyPatch.context() as patch:
+            for key, value in (environment or {}).items():
+                patch.setenv(key, value)
+            started.append(LauncherProcess(database_url, clusters, tmp_path / f"{name}.log", name, **options))
+        return started[-1]
+
+    yield start
+    for launcher in started:
+        if launcher.process.poll() is None:
+            launcher.kill()
+
+
+@pytest.fixture
+def run_pod(database: Database) -> Callable[..., int]:
+    """Enqueues a pod that runs a shell command."""
+
+    def enqueue_pod(command: str, *, pod: dict[str, Any] | None = None, **options: Any) -> int:
+        args = {
+            "image": "localhost/tools:1",
+            "command": ["sh", "-c", command],
+            "image_pull_policy": "IfNotPresent",
+            "grace_seconds": 1,
+        }
+        return enqueue(database, "pod", args | (pod or {}), placement="pod", **options)
+
+    return enqueue_pod
+
+
+@pytest.fixture
+def ended(reports: Reports) -> Callable[..., Report]:
+    """Waits for a task's end."""
+
+    def wait(task: int, *, seconds: float = 60) -> Report:
+        wait_until(lambda: reports.states([task]).get(task) in OVER, seconds=seconds, what=f"the end of task {task}")
+        return reports.show(task)
+
+    return wait

@@ -3,78 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from cluster.kube import RUNTIME, TOOLS, Cluster
-from cluster.launchers import LauncherProcess, Witness
+from cluster.kube import TOOLS, Cluster
+from cluster.launchers import Witness
 from halfstep.database import Database
 from halfstep.producer import enqueue
 from halfstep.queue import Queue
-from halfstep.reports import Report, Reports
+from halfstep.reports import Reports
 from waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 OVER = ("succeeded", "failed", "cancelled")
-
-
-@pytest.fixture
-def witness(cluster: Cluster, namespace: str) -> Iterator[Witness]:
-    """Counts pods."""
-    seen = Witness(cluster, namespace)
-    yield seen
-    seen.stop()
-
-
-@pytest.fixture
-def start_launcher(
-    database_url: str, cluster: Cluster, namespace: str, tmp_path: Path
-) -> Iterator[Callable[..., LauncherProcess]]:
-    """Starts launchers for the test's namespace; those that still run at the end are killed."""
-    clusters = tmp_path / "clusters.yaml"
-    image = f"    image: {RUNTIME}\n    image_pull_policy: IfNotPresent\n"
-    clusters.write_text(f"default:\n  kubeconfig: {cluster.kubeconfig}\n  namespace: {namespace}\n  pods:\n{image}")
-    started: list[LauncherProcess] = []
-
-    def start(name: str = "first", **options: Any) -> LauncherProcess:
-        started.append(LauncherProcess(database_url, clusters, tmp_path / f"{name}.log", name, **options))
-        return started[-1]
-
-    yield start
-    for launcher in started:
-        if launcher.process.poll() is None:
-            launcher.kill()
-
-
-@pytest.fixture
-def run_pod(database: Database) -> Callable[..., int]:
-    """Enqueues a pod that runs a shell command."""
-
-    def enqueue_pod(command: str, *, pod: dict[str, Any] | None = None, **options: Any) -> int:
-        args = {
-            "image": "localhost/tools:1",
-            "command": ["sh", "-c", command],
-            "image_pull_policy": "IfNotPresent",
-            "grace_seconds": 1,
-        }
-        return enqueue(database, "pod", args | (pod or {}), placement="pod", **options)
-
-    return enqueue_pod
-
-
-@pytest.fixture
-def ended(reports: Reports) -> Callable[..., Report]:
-    """Waits for a task's end."""
-
-    def wait(task: int, *, seconds: float = 60) -> Report:
-        wait_until(lambda: reports.states([task]).get(task) in OVER, seconds=seconds, what=f"the end of task {task}")
-        return reports.show(task)
-
-    return wait
 
 
 def lines(reports: Reports, task: int) -> list[str]:
