@@ -26,7 +26,7 @@ DRAIN_SECONDS = 60.0
 STOP_SECONDS = 12.0
 """From the second signal to SIGKILL: longer than a worker takes to stop its bodies."""
 
-_OURS = ("HALFSTEP_QUEUES", "HALFSTEP_SLOTS", "HALFSTEP_NAME")
+_OURS = ("HALFSTEP_QUEUES", "HALFSTEP_SLOTS", "HALFSTEP_NAME", "HALFSTEP_METRICS")
 """Settings of a worker that we decide: left in the environment they would speak against our options."""
 
 

@@ -14,11 +14,16 @@ from halfstep_cli.embedded import EmbeddedServer
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """folder: logs, and the embedded server's files. url: how to log in; never shown."""
+    """folder: logs, and the embedded server's files. url: how to log in; never shown. server: the embedded one, if it is used."""
 
     folder: Path
     url: str = field(repr=False)
-    embedded: bool
+    server: EmbeddedServer | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is a server of ours."""
+        return self.server is not None
 
     @property
     def shown_url(self) -> str:
@@ -39,11 +44,11 @@ def open_station(folder: Path, url: str | None = None) -> Iterator[Station]:
     """
     if url is not None:
         _migrate(url)
-        yield Station(folder, url, embedded=False)
+        yield Station(folder, url)
         return
     with EmbeddedServer(folder) as server:
         _migrate(server.url)
-        yield Station(folder, server.url, embedded=True)
+        yield Station(folder, server.url, server)
 
 
 def _migrate(url: str) -> None:

@@ -19,6 +19,7 @@ from halfstep_cli.board import Board
 from halfstep_cli.controller import COOLDOWN_SECONDS, STEP_SECONDS, Controller, QueueWork
 from halfstep_cli.crew import Crew, WorkerSpec
 from halfstep_cli.options import add
+from halfstep_cli.revival import Revival
 from halfstep_cli.session import URL, Session, default_data_dir
 from halfstep_cli.station import open_station
 from halfstep_cli.stopping import StopSignals
@@ -113,7 +114,7 @@ def up(session: Session, place: Place, size: Size, served: Served, manner: Manne
         with closing(Database(station.url)) as database:
             crew = Crew(spec.at(station.url), station.worker_logs)
             controller = Controller(QueueWork(Queue(database), spec.queues), crew, bounds)
-            keep_up(controller, crew, board, Until(stop, manner.exit_when_idle))
+            keep_up(controller, crew, Watch(board, Revival(station)), Until(stop, manner.exit_when_idle))
     board.says("stopped", "Stopped.")
 
 
@@ -129,28 +130,46 @@ class Until:
         return self.stop.asked or (self.idle and controller.idle_seconds > COOLDOWN_SECONDS)
 
 
-def keep_up(controller: Controller, crew: Crew, board: Board, until: Until) -> None:
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told what happens to the database, and who mends it."""
+
+    board: Board
+    revival: Revival
+
+    def away(self, error: DatabaseUnavailable) -> float:
+        """The database does not answer; how long to wait before the next step."""
+        try:
+            if self.revival.attempt():
+                self.board.says("database_restarted", "PostgreSQL had ended; it was started again, and tasks go on.")
+                return 0.0
+        except DatabaseUnavailable as still:
+            error = still
+        self.board.says("database_away", f"{error} Trying again.")
+        return AWAY_SECONDS
+
+
+def keep_up(controller: Controller, crew: Crew, watch: Watch, until: Until) -> None:
     """The loop: a step of the controller now and then. Leaves no worker behind."""
     try:
         while not until.reached(controller):
-            until.stop.wait(_step(controller, crew, board))
+            until.stop.wait(_step(controller, crew, watch))
     finally:
         if crew.pids:
-            board.says("leaving", "Draining the workers; a second signal stops them at once.")
+            watch.board.says("leaving", "Draining the workers; a second signal stops them at once.")
         crew.leave(until.stop)
 
 
-def _step(controller: Controller, crew: Crew, board: Board) -> float:
+def _step(controller: Controller, crew: Crew, watch: Watch) -> float:
     """One step; how long to wait before the next. A database that is away may come back, and broken code may be mended."""
     try:
         status = controller.step()
-        if crew.trouble:
-            board.says("workers_fail", crew.trouble)
-        else:
-            board.status(status)
     except DatabaseUnavailable as error:
-        board.says("database_away", f"{error} Trying again.")
-        return AWAY_SECONDS
+        return watch.away(error)
+    if crew.trouble:
+        watch.board.says("workers_fail", crew.trouble)
+    else:
+        watch.board.status(status)
     return STEP_SECONDS
 
 

@@ -39,6 +39,15 @@ def test_tasks_are_listed_newest_first_and_filtered(halfstep, database, worker):
     assert listed("--label", "team=dev") == []
 
 
+def test_tasks_of_a_cluster_are_the_pod_tasks_for_it(halfstep, database):
+    enqueue(database, "bash", {"command": "true"})
+    enqueue(database, "pod", {"image": "busybox"}, placement="pod")
+    enqueue(database, "pod", {"image": "busybox"}, placement="pod", cluster="gpu")
+    assert [(task["id"], task["cluster"]) for task in halfstep("tasks", "--cluster", "gpu", "--json").json] == [(3, "gpu")]
+    assert [(task["id"], task["cluster"]) for task in halfstep("tasks", "--cluster", "default", "--json").json] == [(2, "")]
+    assert halfstep("tasks", "--cluster", "away").err == "There are no such tasks.\n"
+
+
 def test_tasks_without_a_terminal_are_plain_lines(halfstep, database, worker):
     fill(database, worker)
     said = halfstep("tasks")

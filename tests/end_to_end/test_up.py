@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from embedded.observation import postmaster
 from end_to_end.conftest import Up, descendants, is_alive, run_halfstep
 from halfstep.database import Database
 from halfstep.producer import enqueue
@@ -70,6 +72,20 @@ def test_workers_and_server_end_when_up_is_killed(start_up: Callable[..., Up]) -
     up.process.kill()
     up.process.wait(timeout=10)
     wait_until(lambda: not any(map(is_alive, ours)), seconds=40, what="the end of all that it had started")
+
+
+def test_a_server_that_died_is_started_again_and_tasks_go_on(start_up: Callable[..., Up]) -> None:
+    up = start_up("--min", "1", "--workers", "1")
+    before = up.url
+    up.await_status(lambda status: status["workers"] == 1, "a worker")
+    first = enqueue_bash(up, "true")
+    wait_until(lambda: state_of(up, first) == "succeeded", seconds=20, what="the task's end")
+    os.kill(postmaster(up.folder), signal.SIGKILL)
+    wait_until(lambda: "database_restarted" in {event["event"] for event in up.events}, seconds=40, what="the server's return")
+    assert up.url == before
+    second = enqueue_bash(up, "true")
+    wait_until(lambda: state_of(up, second) == "succeeded", seconds=30, what="the end of a task after the server's return")
+    assert state_of(up, first) == "succeeded"
 
 
 def test_workers_that_never_come_up_end_it_with_their_own_words(data_folder: Path) -> None:

@@ -44,6 +44,7 @@ class Filters:
     state: Annotated[list[str] | None, typer.Option("--state", "-s", metavar="S", help=", ".join(STATES))] = None
     queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="Q", help="Only this queue.")] = None
     operator: Annotated[str | None, typer.Option("--operator", "-o", metavar="O", help="Only this operator.")] = None
+    cluster: Annotated[str | None, typer.Option(metavar="NAME", help="Only pod tasks, for this cluster.")] = None
     label: Annotated[str | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only tasks with this label.")] = None
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=1_000_000, help="At most so many.")] = 50
 
@@ -54,7 +55,8 @@ def tasks(session: Session, filters: Filters, json: Json = False) -> None:
     with session.open() as database:
         from halfstep.reports import Reports, TaskFilter
 
-        chosen = TaskFilter(wanted.state or None, wanted.queue, wanted.operator, wanted.label, wanted.limit)
+        cluster = "" if wanted.cluster == "default" else wanted.cluster
+        chosen = TaskFilter(wanted.state or None, wanted.queue, wanted.operator, wanted.label, wanted.limit, cluster)
         found = Reports(database).tasks(chosen)
     if json:
         show_json(found)
@@ -162,6 +164,7 @@ def _pod_fields(attempts: Sequence[dict[str, Any]]) -> dict[str, str]:
         "pod": f"{pod['namespace']}/{pod['name']}",
         "cluster": plain(pod["cluster"]),
         "node": plain(pod.get("node")),
+        "class": plain(pod.get("class")),
         "exit code": plain(pod.get("exit_code")),
         "pod's steps": ", ".join(steps),
     }

@@ -61,6 +61,20 @@ class EmbeddedServer:
                 raise
         return self
 
+    def revive(self) -> bool:
+        """Start the server again if it has ended; whether it had. The URL is another one if its port was taken meanwhile.
+
+        Raises DatabaseUnavailable if it does not start. We stay its user either way, so it may be tried again.
+        """
+        if self._use is None or not locks.is_free(self._folder.supervisor_lock):
+            return False
+        _reap(self._folder)
+        try:
+            self._access = self._join_or_launch(time.monotonic() + self._start_seconds)
+        except OSError as error:
+            raise DatabaseUnavailable(f"The data folder {self._data_dir} cannot be used: {error}.") from error
+        return True
+
     def stop(self) -> None:
         """Leave. The last user waits until the server is gone. Before a start, or a second time, nothing happens."""
         if self._use is None:
