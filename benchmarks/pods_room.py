@@ -1,0 +1,13 @@
+"""The bars of pod tasks on a cluster. What they stand on: `pods_ground`."""
+
+from __future__ import annotations
+
+from benchmarks import pods_cluster, pods_kills, pods_mixed, pods_scale
+from benchmarks.bars import Measure
+
+MEASUREMENTS: dict[str, Measure] = {
+    **pods_mixed.MEASUREMENTS,
+    **pods_kills.MEASUREMENTS,
+    **pods_scale.MEASUREMENTS,
+    **pods_cluster.MEASUREMENTS,
+}
