@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cluster.kube import TOOLS, Cluster
+from cluster.kube import RUNTIME, TOOLS, Cluster
 from cluster.launchers import Witness
 from halfstep.database import Database
 from halfstep.pods import PodBook
@@ -27,7 +27,8 @@ POINTS = (
     "pod.intend", "pod.intended", "pod.create", "pod.created", "pod.acknowledged", "pod.verdict", "pod.settled", "pod.delete",
     "pod.deleted",
 )  # fmt: skip
-TASKS = 3
+PROGRAMS = 2
+"""Tasks of operator `pod`; one more task brings a ConfigMap along."""
 
 
 @pytest.fixture
@@ -36,7 +37,8 @@ def launch(
 ) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts a launcher with a lease of 3 s and failpoints of its own."""
     clusters = tmp_path / "clusters.yaml"
-    clusters.write_text(f"default:\n  kubeconfig: {cluster.kubeconfig}\n  namespace: {namespace}\n")
+    image = f"  pods:\n    image: {RUNTIME}\n    image_pull_policy: IfNotPresent\n"
+    clusters.write_text(f"default:\n  kubeconfig: {cluster.kubeconfig}\n  namespace: {namespace}\n{image}")
     settings = {"database_url": database_url, "slots": 100, "lease_seconds": 3.0, "renew_seconds": 0.5, "clusters": str(clusters)}
     started: list[subprocess.Popen[bytes]] = []
 
@@ -75,17 +77,19 @@ def test_a_launcher_killed_there_leaves_one_pod_an_attempt_and_loses_nothing(
     print(f"seed {seed}")
     witness = Witness(cluster, namespace)
     args = {"image": TOOLS, "image_pull_policy": "IfNotPresent", "grace_seconds": 1}
-    commands = [["sh", "-c", f"sleep 0.{seed % 10}; echo line {n}; echo {n} > /dev/termination-log"] for n in range(TASKS)]
-    ids = enqueue_many(database, [NewTask("pod", args | {"command": c}, {"placement": "pod"}) for c in commands])
+    commands = [["sh", "-c", f"sleep 0.{seed % 10}; echo line {n}; echo {n} > /dev/termination-log"] for n in range(PROGRAMS)]
+    tasks = [NewTask("pod", args | {"command": c}, {"placement": "pod"}) for c in commands]
+    ids = enqueue_many(database, [*tasks, NewTask("bash", {"command": "echo in a pod"}, {"placement": "pod"})])
     assert launch(f"{point}=kill").wait(timeout=60) == -9
     survivor = launch()
-    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": TASKS}, seconds=60, what="the end of all tasks")
-    for n, task in enumerate(ids):
+    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": len(ids)}, seconds=60, what="the end of all tasks")
+    expected = [(n, f"line {n}") for n in range(PROGRAMS)] + [({"exit_code": 0, "last_line": "in a pod"}, "in a pod")]
+    for task, (result, line) in zip(ids, expected, strict=True):
         report = reports.show(task)
-        assert (report["result"], report["attempt"]) == (n, 1)
-        assert [line["text"] for _, line in reports.log(task)] == [f"line {n}"]
+        assert (report["result"], report["attempt"]) == (result, 1)
+        assert [said["text"] for _, said in reports.log(task)] == [line]
     wait_until(lambda: only_taken_names_are_left(cluster, namespace, database), seconds=60, what="the removal of every other pod")
-    assert witness.pods_by_attempt() == Counter({1: TASKS})
+    assert witness.pods_by_attempt() == Counter({1: len(ids)})
     survivor.terminate()
     assert survivor.wait(timeout=30) == 0
     witness.stop()
