@@ -10,12 +10,21 @@ RUN /build/bin/python -c "import tomllib; project = tomllib.load(open('pyproject
         print(*project['build-system']['requires'], sep='\n', file=open('/build/tools', 'w')); \
         print(*project['project']['dependencies'], sep='\n', file=open('/build/dependencies', 'w'))" \
     && /build/bin/pip install --no-cache-dir --requirement /build/tools \
-    && /build/bin/pip --python /opt/halfstep/bin/python install --no-cache-dir --requirement /build/dependencies
+    && /build/bin/pip --python /opt/halfstep/bin/python install --no-cache-dir --requirement /build/dependencies \
+    # The client's second, asynchronous half: 70 MB that nothing of ours imports.
+    && rm -rf /opt/halfstep/lib/python3*/site-packages/kubernetes/aio
 COPY . ./
 RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /build/wheels . \
     && /build/bin/pip --python /opt/halfstep/bin/python install --no-cache-dir --no-deps /build/wheels/*.whl
 
 FROM ${BASE}
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="halfstep" \
+      org.opencontainers.image.description="A task executor for Kubernetes: worker, launcher of pods, scaler for KEDA, migrations." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/halfstep /opt/halfstep
 # Runs with a read-only root file system: nothing is written outside of /tmp, which should be an emptyDir.
 ENV PATH=/opt/halfstep/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp

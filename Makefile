@@ -4,7 +4,7 @@
 export PYTHON
 CLUSTER = PYTHONPATH=tests .venv/bin/python -m cluster.harness
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bars cluster cluster-up cluster-down clean local dev
+.PHONY: help demo test check bench bars cluster cluster-up cluster-down proto publish clean local dev
 
 help:
 	@echo "make demo                         see it run: a local PostgreSQL, workers, some hundred tasks, under a minute"
@@ -13,7 +13,9 @@ help:
 	@echo "make cluster [ARGS=...]           run the tests that need Kubernetes: on KUBECONFIG, else on one of their own, started if need be (root)"
 	@echo "make cluster-up [KWOK=1 KEDA=1]   start that cluster; make cluster-down stops it and leaves nothing"
 	@echo "make bench [ARGS=...]             tasks a second on this machine"
-	@echo "make bars [ROOM=queue] [JSON=1]   measure what is promised: one line a bar"
+	@echo "make bars [ROOM=pods] [JSON=1]    measure what is promised: one line a bar"
+	@echo "make publish REGISTRY=... [TAG=...]  build and push the image, and pin its digest in manifests/overlays/production"
+	@echo "make proto                        make the code of KEDA's protocol anew"
 	@echo "make clean                        remove .venv and caches"
 
 demo: local
@@ -41,7 +43,13 @@ bench: local
 	@.venv/bin/halfstep bench drain --tasks 20000 $(ARGS)
 
 bars: dev
-	@.venv/bin/python -m benchmarks.bars $(if $(ROOM),--room $(ROOM)) $(if $(JSON),--json)
+	@PYTHONPATH=tests .venv/bin/python -m benchmarks.bars $(if $(ROOM),--room $(ROOM)) $(if $(JSON),--json)
+
+publish:
+	@manifests/publish $(REGISTRY) $(TAG)
+
+proto:
+	@scaler/halfstep_scaler/proto/generate
 
 clean:
 	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,18 +1,21 @@
 """Measures what is promised and prints one line a bar: name, figure, bound, ok or short.
 
-    python -m benchmarks.bars [--room queue] [--only WORD] [--json]
+    python -m benchmarks.bars [--room queue|scaler|pods] [--only WORD] [--json]
 
 The bars run on a temporary embedded database, or on that of HALFSTEP_DATABASE_URL. Exit code 1 if any bar is short.
+The room pods needs a cluster, so it is measured only when it is named or KUBECONFIG is set: on the cluster of KUBECONFIG,
+else on one of our own, started if need be. Its modules use those of tests/, which has to be on PYTHONPATH.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,23 +38,28 @@ class Bar:
 Measure = Callable[[str], list[Bar]]
 """Takes the URL of a migrated database that nobody else uses."""
 
+ROOMS = ("queue", "scaler", "pods")
 
-def rooms() -> dict[str, dict[str, Measure]]:
-    """The measurements by room and name, in the order that they run."""
-    from benchmarks import queue_room
 
-    return {"queue": queue_room.MEASUREMENTS}
+def measurements(room: str) -> dict[str, Measure]:
+    """Those of a room by name, in the order that they run. Only a room that is measured is imported."""
+    found: dict[str, Measure] = importlib.import_module(f"benchmarks.{room}_room").MEASUREMENTS
+    return found
 
 
 def main() -> int:
     """Measures and prints; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bars", description="Measure what is promised, one line a bar.")
-    parser.add_argument("--room", choices=sorted(rooms()), help="only this room")
+    parser.add_argument("--room", choices=ROOMS, help="only this room")
     parser.add_argument("--only", metavar="WORD", help="only measurements whose name has this word in it")
     parser.add_argument("--json", action="store_true", help="print an array of objects")
     chosen = parser.parse_args()
+    try:
+        rooms = entered(chosen.room)
+    except HalfstepError as error:
+        sys.exit(f"bars: {error}")
     measured = []
-    for bar in measure(chosen.room, chosen.only or ""):
+    for bar in measure(rooms, chosen.only or ""):
         measured.append(bar)
         if not chosen.json:
             print(line(bar), flush=True)
@@ -60,10 +68,21 @@ def main() -> int:
     return 0 if measured and all(bar.ok for bar in measured) else 1
 
 
-def measure(room: str | None, only: str) -> Iterator[Bar]:
+def entered(room: str | None) -> Sequence[str]:
+    """The rooms to measure. For the room pods this program may start anew where the cluster can be reached."""
+    if room == "pods":
+        from benchmarks.pods_ground import join_cluster
+
+        join_cluster()
+    if room is None and not os.environ.get("KUBECONFIG"):
+        print("The room pods is left out: it needs a cluster (ROOM=pods, --room pods).", file=sys.stderr)
+        return ("queue", "scaler")
+    return ROOMS if room is None else (room,)
+
+
+def measure(rooms: Sequence[str], only: str) -> Iterator[Bar]:
     """The bars, as they are measured. A measurement that can't be made is a bar that is short."""
-    chosen = [takes for known, takes in rooms().items() if room in (None, known)]
-    for name, take in ((name, take) for takes in chosen for name, take in takes.items() if only in name):
+    for name, take in ((name, take) for room in rooms for name, take in measurements(room).items() if only in name):
         print(f"measuring: {name} …", file=sys.stderr, flush=True)
         try:
             with database() as url:

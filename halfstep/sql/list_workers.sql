@@ -1,5 +1,6 @@
 -- Workers, the living ones first.
-SELECT w.id, w.name, CASE WHEN l.dead_at IS NOT NULL THEN 'dead' ELSE w.state END AS state, w.placement, w.queues, w.slots, l.busy, l.fenced,
+SELECT w.id, w.name, CASE WHEN l.dead_at IS NOT NULL THEN 'dead'
+                          WHEN w.state = 'running' AND w.drain_requested_at IS NOT NULL THEN 'draining' ELSE w.state END AS state, w.placement, w.queues, w.slots, l.busy, l.fenced,
        w.version, w.started_at, w.ended_at, greatest(0, extract(epoch FROM clock_timestamp() - l.renewed_at))::float8 AS renewed_seconds_ago
 FROM halfstep.worker w LEFT JOIN halfstep.lease l ON l.worker_id = w.id
 WHERE w.ended_at IS NULL OR (%(everyone)s AND w.ended_at > clock_timestamp() - interval '1 day')

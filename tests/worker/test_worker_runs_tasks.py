@@ -10,6 +10,7 @@ from halfstep.database import Database
 from halfstep.producer import enqueue
 from halfstep.queue import Queue
 from halfstep.reports import Report, Reports
+from halfstep.scaling import ScalingBook
 from waiting import wait_until
 from worker_processes import WorkerProcess
 
@@ -148,6 +149,20 @@ def test_a_drained_worker_leaves_nothing_and_says_goodbye(
     assert worker.stop() == 0
     assert reports.workers() == []
     assert [w["state"] for w in reports.workers(everyone=True)] == ["stopped"]
+
+
+def test_a_worker_that_is_drained_by_sql_lingers_idle_until_its_pod_is_taken_away(
+    start_worker: Start, call: Call, database: Database, reports: Reports
+) -> None:
+    worker = start_worker(linger=60.0)
+    wait_until(lambda: [w["state"] for w in reports.workers()] == ["running"], what="the worker")
+    assert len(ScalingBook(database).drain_idle(1, placement="worker")) == 1
+    wait_until(lambda: [w["state"] for w in reports.workers()] == ["draining"], what="the drain")
+    task = call("add", 1, 1)
+    wait_until(lambda: reports.show(task)["state"] == "ready", what="the task")
+    assert worker.process.poll() is None
+    assert worker.stop() == 0
+    assert reports.show(task)["attempt"] == 0
 
 
 def test_a_drain_tells_bodies_first_and_releases_those_that_do_not_end(

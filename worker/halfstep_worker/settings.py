@@ -38,6 +38,9 @@ class WorkerSettings:
     """What one body may use. Default: none, unless the container has a limit (then 80 % of it, shared by the slots)."""
     grace: float = limits.STOP_GRACE_SECONDS
     """How long bodies may run on after a drain began, before they are stopped and released."""
+    linger: float = 0.0
+    """How long a worker that was drained by SQL stays and does nothing, before it ends: its pod is about to be taken away, and a
+    container that is started anew there would claim. A signal ends it at once."""
     stop_grace: float = 5.0
     """Between TERM and KILL, for a body that is stopped."""
     lease_seconds: float = limits.LEASE_SECONDS

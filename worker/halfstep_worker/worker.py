@@ -49,14 +49,16 @@ class Worker:
         self._drain_wanted = False
         self._stop_wanted = False
         self._draining_since: float | None = None
+        self._stays_until = 0.0  # after a drain by SQL: whoever asked for it is about to take the pod away
 
     def drain(self) -> None:
         """Claim no more, hand back what has not started, let bodies end within the grace, then stop them and leave."""
-        self._drain_wanted = True
+        self._drain_wanted, self._stays_until = True, 0.0
 
     def stop(self) -> None:
         """Like `drain`, without the grace."""
-        self._drain_wanted = self._stop_wanted = True
+        self.drain()
+        self._stop_wanted = True
 
     def run(self) -> int:
         """Works until drained; 0 if everything was written, 1 if something is left to be rescued. Raises HalfstepError."""
@@ -86,7 +88,8 @@ class Worker:
         emit("worker.started", name=self.settings.name, queues=served, slots=self.settings.slots)
 
     def _is_done(self) -> bool:
-        return self._draining_since is not None and not self._waiting and not self._bodies.running
+        left = self._draining_since is not None and not self._waiting and not self._bodies.running
+        return left and time.monotonic() >= self._stays_until
 
     def _close(self) -> bool:
         self._bodies.stop()
@@ -131,7 +134,9 @@ class Worker:
             self._waiting = deque(claim for claim in self._waiting if (claim.id, claim.token) not in lost)
         for id in incoming.cancelled:
             self._cancel(id)
-        self._drain_wanted = self._drain_wanted or incoming.drain
+        if incoming.drain and not self._drain_wanted:
+            self._drain_wanted = True
+            self._stays_until = time.monotonic() + self.settings.linger
 
     def _cancel(self, id: int) -> None:
         waiting = next((claim for claim in self._waiting if claim.id == id), None)

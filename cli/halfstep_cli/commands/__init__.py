@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from halfstep_cli.commands import administration, doctor, enqueueing, logs, pods, queues, tasks, worker, workers
+from halfstep_cli.commands import (
+    administration,
+    doctor,
+    enqueueing,
+    exporter,
+    logs,
+    pods,
+    queues,
+    scaler,
+    tasks,
+    uninstall,
+    worker,
+    workers,
+)
 
 
 def register(app: typer.Typer) -> None:
     """All of them, in the order that the help shows."""
-    for module in (enqueueing, tasks, logs, queues, worker, workers, pods, administration, doctor):
+    for module in (enqueueing, tasks, logs, queues, worker, workers, pods, scaler, exporter, administration, uninstall, doctor):
         module.register(app)

@@ -37,11 +37,17 @@ class Served:
     ] = None
     slots: Annotated[
         int | None,
-        typer.Option(metavar="N", envvar="HALFSTEP_SLOTS", min=1, max=20_000, help="Bodies at once; 2, or 2000 pods."),
+        typer.Option(
+            metavar="N", envvar="HALFSTEP_SLOTS", min=1, max=20_000, help="Bodies at once (2), or a launcher's pods (2000)."
+        ),
     ] = None
     grace: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", envvar="HALFSTEP_GRACE", min=0, help="How long bodies run on after TERM. Default: 5."),
+    ] = None
+    linger: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", envvar="HALFSTEP_LINGER", min=0, help="Stay so long after a drain by SQL. Default: 0."),
     ] = None
     memory_per_slot: Annotated[
         int | None,
@@ -52,7 +58,10 @@ class Served:
             help="Memory of a body. Default: its share of the container's.",
         ),
     ] = None
-    name: Annotated[str | None, typer.Option(envvar="HALFSTEP_NAME", help="Default: HOST-PID.")] = None
+    name: Annotated[str | None, typer.Option(metavar="NAME", envvar="HALFSTEP_NAME", help="Default: HOST-PID.")] = None
+    metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", envvar="HALFSTEP_METRICS", help="Serve /metrics and probes there.")
+    ] = None
     notify: Annotated[
         bool, typer.Option("--notify/--no-notify", envvar="HALFSTEP_NOTIFY", help="Listen for hints, besides polling.")
     ] = True
@@ -92,23 +101,40 @@ class Pods:
     """What a launcher needs: a worker that keeps pods instead of children."""
 
     placement: Annotated[
-        str, typer.Option(metavar="worker|pod", envvar="HALFSTEP_PLACEMENT", help="pod: launch pods, run nothing here.")
+        str, typer.Option(metavar="worker|pod", envvar="HALFSTEP_PLACEMENT", help="Which tasks: run bodies, or launch pods.")
     ] = "worker"
-    cluster: Annotated[str, typer.Option(metavar="NAME", envvar="HALFSTEP_CLUSTER", help="The cluster to launch pods in.")] = ""
+    cluster: Annotated[
+        str, typer.Option(metavar="NAME", envvar="HALFSTEP_CLUSTER", help="A launcher's cluster. Default: default.")
+    ] = ""
     clusters: Annotated[
-        Path | None, typer.Option(metavar="FILE", envvar="HALFSTEP_CLUSTERS", help="YAML of clusters. Default: KUBECONFIG.")
+        Path | None, typer.Option(metavar="FILE", envvar="HALFSTEP_CLUSTERS", help="YAML of clusters, by name.")
     ] = None
     policy: Annotated[
-        Path | None, typer.Option(metavar="FILE", envvar="HALFSTEP_POLICY", help="YAML: what tasks may ask of the cluster.")
+        Path | None, typer.Option(metavar="FILE", envvar="HALFSTEP_POLICY", help="YAML of what tasks may ask for.")
     ] = None
 
 
 def worker(session: Session, served: Served, code: Code, pods: Pods) -> int:
     """Run tasks until a signal comes.
 
+    A task's placement says who runs it. A worker (--placement worker) runs bodies in processes of its own, and
+    knows nothing of Kubernetes. A launcher (--placement pod) makes one pod for each pod task of one cluster, and
+    runs no body itself. Start one of each for both kinds. A task waits until somebody serves its queue and,
+    if it is a pod task, its cluster: see halfstep workers.
+
+    A launcher finds its cluster by name in --clusters; without that file it is the one of KUBECONFIG. What tasks
+    may ask for there, --policy says; without one they get any image, but no Secret, no service account, no root
+    and nothing of the node's. The files look like this:
+
+    \b
+      clusters.yaml   default: {in_cluster: true, namespace: tasks}
+                      gpu: {kubeconfig: gpu.yaml, pods: {image: "ours:12"}}
+      policy.yaml     images: ["registry.example.com/team/*"]
+                      secrets: [report-*]
+
     The first TERM or INT drains: nothing more is claimed, what has not started is handed back, what runs may
     end within the grace. The second stops what still runs; it is released, and runs again elsewhere.
-    A launcher (--placement pod) hands its pods over to another one instead; they run on.
+    A launcher hands its pods over to another one instead; they run on.
     """
     _log_to_stderr()
     running = _launcher(session, served, code, pods) if pods.placement == "pod" else _worker(session, served, code, pods)
@@ -143,8 +169,10 @@ def _settings(session: Session, served: Served, code: Code) -> WorkerSettings:
     chosen = {
         "queues": _queues(served.queues),
         "grace": served.grace,
+        "linger": served.linger,
         "memory_bytes": served.memory_per_slot and served.memory_per_slot * MIB,
         "name": served.name,
+        "metrics": served.metrics or None,
         "source": _folder(code.source),
     }
     return WorkerSettings(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.harness import keda, kwok
+from cluster.harness.database_image import POSTGRES
 from cluster.harness.images import Image
 
 
@@ -20,5 +21,6 @@ class Extra:
 
 EXTRAS = {
     "--kwok": Extra("KWOK", (kwok.IMAGE,), kwok.start),
-    "--keda": Extra("KEDA", keda.IMAGES, keda.start),
+    # POSTGRES: what the manifests of the demo need beside it.
+    "--keda": Extra("KEDA", (*keda.IMAGES, POSTGRES), keda.start),
 }

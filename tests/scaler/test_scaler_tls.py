@@ -1,0 +1,114 @@
+"""TLS between KEDA and the scaler: who is answered, and certificates that change while it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+
+from scaler.keda import Keda, ScalerProcess, refusal  # noqa: TID251
+from waiting import wait_until
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+
+Start = Callable[..., ScalerProcess]
+Channels = Callable[..., grpc.Channel]
+NAME = {"grpc.ssl_target_name_override": "halfstep-scaler"}
+
+
+class Authority:
+    """Certifies a server named halfstep-scaler, and clients."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self._openssl("req", "-x509", *_key("ca.key"), "-days", "2", "-subj", "/CN=tests", "-out", "ca.crt")
+
+    def certify(self, name: str) -> tuple[Path, Path]:
+        """A certificate and its key."""
+        files = (self.folder / f"{name}.crt", self.folder / f"{name}.key")
+        (self.folder / "ext").write_text("subjectAltName=DNS:halfstep-scaler\nextendedKeyUsage=serverAuth,clientAuth\n")
+        self._openssl("req", *_key(str(files[1])), "-subj", f"/CN={name}", "-out", "request")
+        signer = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "ext")
+        self._openssl("x509", "-req", "-in", "request", "-days", "2", *signer, "-out", str(files[0]))
+        return files
+
+    @property
+    def ca(self) -> Path:
+        """Its own certificate."""
+        return self.folder / "ca.crt"
+
+    def _openssl(self, *words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "authority")
+
+
+def trusting(authority: Authority, client: tuple[Path, Path] | None = None) -> grpc.ChannelCredentials:
+    """Credentials of a client that trusts the authority, with a certificate of its own if one is given."""
+    certificate, key = (None, None) if client is None else (client[0].read_bytes(), client[1].read_bytes())
+    return grpc.ssl_channel_credentials(authority.ca.read_bytes(), key, certificate)
+
+
+def test_with_tls_it_answers_over_tls_only(start_scaler: Start, channels: Channels, authority: Authority) -> None:
+    address = start_scaler(tls=[str(path) for path in authority.certify("server")]).address
+    assert Keda(channels(address, trusting(authority), **NAME)).is_active() is False
+    assert refusal(Keda(channels(address)).is_active)[0] is grpc.StatusCode.UNAVAILABLE
+
+
+def test_with_a_client_ca_only_its_clients_are_answered(
+    start_scaler: Start, channels: Channels, authority: Authority, tmp_path: Path
+) -> None:
+    server, client = authority.certify("server"), authority.certify("client")
+    address = start_scaler(tls=[*map(str, server), str(authority.ca)]).address
+    assert Keda(channels(address, trusting(authority, client), **NAME)).is_active() is False
+    stranger = Authority(tmp_path / "stranger").certify("client")
+    for credentials in (trusting(authority), trusting(authority, stranger)):
+        assert refusal(Keda(channels(address, credentials, **NAME)).is_active)[0] is grpc.StatusCode.UNAVAILABLE
+
+
+def test_changed_files_are_used_without_a_restart_and_bad_ones_are_not(
+    start_scaler: Start, channels: Channels, authority: Authority, tmp_path: Path
+) -> None:
+    used = [tmp_path / "tls.crt", tmp_path / "tls.key"]
+    _replace(used, authority.certify("server"))
+    scaler = start_scaler(tls=[str(path) for path in used])
+    address = scaler.address
+    stays_open = Keda(channels(address, trusting(authority), **NAME)).activity()
+    stays_open.next()
+    other = Authority(tmp_path / "other")
+    _replace(used, other.certify("server"))
+    assert Keda(channels(address, trusting(other), **NAME)).is_active() is False
+    fresh_pool = {"grpc.use_local_subchannel_pool": 1}
+    assert refusal(Keda(channels(address, trusting(authority), **NAME, **fresh_pool)).is_active)[0] is grpc.StatusCode.UNAVAILABLE
+    used[1].write_text("no key")
+    assert Keda(channels(address, trusting(other), **NAME, **fresh_pool)).is_active() is False
+    wait_until(lambda: "The changed TLS files are not used" in scaler.said(), what="the log to tell")
+    assert stays_open.code is None
+
+
+def test_files_that_do_not_belong_together_are_refused_at_the_start(start_scaler: Start, authority: Authority) -> None:
+    (certificate, _), (_, key) = authority.certify("one"), authority.certify("two")
+    scaler = start_scaler(tls=[str(certificate), str(key)], ready=False)
+    assert scaler.process.wait(timeout=30) != 0
+    assert "the key is that of the certificate" in scaler.said()
+
+
+def _key(file: str) -> list[str]:
+    return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", file]
+
+
+def _replace(used: list[Path], pair: tuple[Path, Path]) -> None:
+    """As a mounted Secret changes: each file by a rename."""
+    for path, source in zip(used, pair, strict=True):
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(source.read_bytes())
+        os.replace(fresh, path)
