@@ -170,11 +170,11 @@ class Listener:
             self._connection = psycopg2.connect(
                 address, **connect_arguments(settings or ConnectionSettings(), with_options=False)
             )
-        except psycopg2.OperationalError as error:
+            self._connection.autocommit = True
+            with self._connection.cursor() as cursor:
+                cursor.execute(f'LISTEN "{channel}"')
+        except psycopg2.Error as error:
             raise _unavailable(str(error)) from error
-        self._connection.autocommit = True
-        with self._connection.cursor() as cursor:
-            cursor.execute(f'LISTEN "{channel}"')
 
     def wait(self, seconds: float, *, stop_fd: int) -> list[str]:
         """The payloads that came within `seconds`; returns early when `stop_fd` is readable. Raises DatabaseUnavailable."""

@@ -13,8 +13,10 @@ from typing import Protocol
 import grpc
 from prometheus_client import CollectorRegistry
 
+from halfstep.database import ConnectionSettings
 from halfstep.errors import InvalidSettings
 from halfstep.events import emit
+from halfstep.hints import HintListener
 from halfstep_scaler import events as _words  # noqa: F401  the words of what is emitted here
 from halfstep_scaler.board import Board
 from halfstep_scaler.care import Care
@@ -22,7 +24,6 @@ from halfstep_scaler.direct.pilot import Pilot
 from halfstep_scaler.direct.wishes import Wishes
 from halfstep_scaler.gauges import Gauges
 from halfstep_scaler.health import Health
-from halfstep_scaler.hints import HintListener
 from halfstep_scaler.monitoring import Monitoring, Vitals
 from halfstep_scaler.objects import AllowList, ScaledObjects
 from halfstep_scaler.reader import Reader
@@ -33,6 +34,7 @@ from halfstep_scaler.streams import Streams
 from halfstep_scaler.tls import server_credentials
 
 TURN_SECONDS = 0.5
+LISTENER = ConnectionSettings("halfstep scaler listener", connect_timeout=2)
 LEAVE_SECONDS = 3.0
 MOST_CALLS = 20_000
 OPTIONS = (
@@ -69,7 +71,7 @@ class Scaler:
         self._reader = Reader(settings, targets=lambda: self._objects.targets, publish=self._publish)
         self._care = Care(settings.database_url, idle=lambda: self._board.is_idle)
         listen_url = settings.listen_url or settings.database_url
-        self._listener = HintListener(listen_url, self._reader.hint) if settings.notify else None
+        self._listener = HintListener(listen_url, lambda _: self._reader.hint(), settings=LISTENER) if settings.notify else None
         self._pilot = Pilot(settings) if settings.direct_scale or settings.busy_aware else None
         self._wishes = Wishes(self._objects, self._pilot.names if self._pilot else (), clock=time.monotonic)
 

@@ -9,13 +9,13 @@ from collections import deque
 from halfstep.claims import Claim
 from halfstep.database import ConnectionSettings, Database
 from halfstep.events import emit
+from halfstep.hints import HintListener
 from halfstep.migrate import check_schema
 from halfstep_worker.bodies import Bodies
 from halfstep_worker.children import shield
 from halfstep_worker.desk import Desk
 from halfstep_worker.exchanger import Exchanger
 from halfstep_worker.heartbeat import Heartbeat, Pulse, lease_left
-from halfstep_worker.listener import HintListener
 from halfstep_worker.metrics import WorkerHealth, WorkerMetrics, worker_server
 from halfstep_worker.settings import WorkerSettings
 from halfstep_worker.source import SourceWatch
@@ -36,7 +36,7 @@ class Worker:
         self._bodies = Bodies(settings, wake_fd=self._desk.wake_fd)
         self._exchanger = Exchanger(settings, self._desk, self._pulse)
         self._heartbeat = Heartbeat(settings, self._pulse)
-        self._listener = HintListener(settings.listen_url or settings.database_url, self._desk) if settings.notify else None
+        self._listener = HintListener(settings.listen_url or settings.database_url, self._desk.hint) if settings.notify else None
         self._source = SourceWatch(settings.source)
         self._metrics = WorkerMetrics(
             settings, self._pulse, children=lambda: self._bodies.children_started, leaves=lambda: self._drain_wanted

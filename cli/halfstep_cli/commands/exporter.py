@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from halfstep_cli.logged import log_to_stderr
 from halfstep_cli.options import add
 from halfstep_cli.session import Session
 
@@ -34,7 +33,7 @@ def exporter(session: Session, metrics: Listen = LISTEN, interval: Interval = 15
     from halfstep.metrics.exporter import Exporter, ExporterSettings
     from halfstep_cli.stopping import StopSignals
 
-    _log_to_stderr()
+    log_to_stderr()
     with session.open():
         pass  # a database or schema that does not fit is told here
     with StopSignals() as stop:
@@ -57,14 +56,6 @@ def _serve(running: Exporter, listen: str, stop: StopSignals) -> None:
     finally:
         server.stop()
         running.stop()
-
-
-def _log_to_stderr() -> None:
-    shown = logging.StreamHandler(sys.stderr)
-    shown.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("halfstep")
-    logger.addHandler(shown)
-    logger.setLevel(logging.INFO)
 
 
 def register(app: typer.Typer) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +10,7 @@ import typer
 
 from halfstep.errors import InvalidSettings
 from halfstep_cli.commands.worker import words
+from halfstep_cli.logged import log_to_stderr
 from halfstep_cli.options import add
 from halfstep_cli.session import Session
 
@@ -125,7 +124,7 @@ def scaler(session: Session, door: Door, pace: Pace, shown: Shown, direct: Direc
     """
     from halfstep_scaler.server import Scaler
 
-    _log_to_stderr()
+    log_to_stderr()
     return Scaler(_settings(session, door, pace, shown, direct)).run()
 
 
@@ -161,14 +160,6 @@ def _tls(door: Door) -> TlsFiles | None:
     if door.tls_cert is None or door.tls_key is None:
         raise InvalidSettings("--tls-cert and --tls-key belong together; one of them is missing.")
     return TlsFiles(door.tls_cert, door.tls_key, door.client_ca)
-
-
-def _log_to_stderr() -> None:
-    shown = logging.StreamHandler(sys.stderr)
-    shown.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("halfstep")
-    logger.addHandler(shown)
-    logger.setLevel(logging.INFO)
 
 
 def register(app: typer.Typer) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from halfstep.errors import InvalidSettings
+from halfstep_cli.logged import log_to_stderr
 from halfstep_cli.options import add
 from halfstep_cli.session import Session
 
@@ -136,7 +135,7 @@ def worker(session: Session, served: Served, code: Code, pods: Pods) -> int:
     end within the grace. The second stops what still runs; it is released, and runs again elsewhere.
     A launcher hands its pods over to another one instead; they run on.
     """
-    _log_to_stderr()
+    log_to_stderr()
     running = _launcher(session, served, code, pods) if pods.placement == "pod" else _worker(session, served, code, pods)
     _obey_signals(running)
     return running.run()
@@ -225,14 +224,6 @@ def _obey_signals(running: Worker | Launcher) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, obey)
-
-
-def _log_to_stderr() -> None:
-    shown = logging.StreamHandler(sys.stderr)
-    shown.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("halfstep")
-    logger.addHandler(shown)
-    logger.setLevel(logging.INFO)
 
 
 def register(app: typer.Typer) -> None:

@@ -7,12 +7,12 @@ import time
 
 from halfstep.database import ConnectionSettings, Database
 from halfstep.events import emit
+from halfstep.hints import HintListener
 from halfstep.migrate import check_schema
 from halfstep_worker.desk import Desk
 from halfstep_worker.heartbeat import Heartbeat, Pulse, lease_left
 from halfstep_worker.kubernetes.cockpit import Cockpit
 from halfstep_worker.kubernetes.exchange import PodExchanger
-from halfstep_worker.listener import HintListener
 from halfstep_worker.metrics import WorkerHealth, WorkerMetrics, worker_server
 from halfstep_worker.settings import WorkerSettings
 
@@ -35,7 +35,7 @@ class Launcher:
         self._pulse = Pulse()
         self._exchanger = PodExchanger(settings, self._desk, self._pulse)
         self._heartbeat = Heartbeat(settings, self._pulse)
-        self._listener = HintListener(settings.listen_url or settings.database_url, self._desk) if settings.notify else None
+        self._listener = HintListener(settings.listen_url or settings.database_url, self._desk.hint) if settings.notify else None
         self._metrics = WorkerMetrics(settings, self._pulse, leaves=lambda: self._drain_wanted)
         self._exchanger.exchanged = self._metrics.exchanged
         self._health = WorkerHealth(settings, self._pulse)

@@ -1,4 +1,4 @@
-"""Notifications, turned into hints for the reader. A hint only: the reader polls as well."""
+"""Notifications, turned into hints. A hint only: whoever gets them polls as well."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from halfstep.database import ConnectionSettings, Listener
+from halfstep.errors import HalfstepError
 from halfstep.events import emit
 
 CHANNEL = "halfstep"
@@ -15,12 +16,13 @@ PROBE_SECONDS = 30.0
 
 
 class HintListener(threading.Thread):
-    """Listens until `stop`; reconnects by itself. `hint` is called in this thread."""
+    """Listens until `stop`; reconnects by itself. `hint` is called in this thread: with `ready` or `cancel`, each once a wake."""
 
-    def __init__(self, url: str, hint: Callable[[], None]) -> None:
+    def __init__(self, url: str, hint: Callable[[str], None], *, settings: ConnectionSettings | None = None) -> None:
         super().__init__(name="listener", daemon=True)
         self._url = url
         self._hint = hint
+        self._settings = settings or ConnectionSettings("halfstep listener")
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stopped = threading.Event()
 
@@ -29,25 +31,27 @@ class HintListener(threading.Thread):
         while not self._stopped.is_set():
             try:
                 self._listen()
-            except Exception as error:  # a hint is not worth a process: the driver's own errors end one connection too
+            except HalfstepError as error:
                 emit("listener.away", error=str(error).rstrip("."))
                 self._stopped.wait(RETRY_SECONDS)
 
     def _listen(self) -> None:
-        listener = Listener(self._url, CHANNEL, ConnectionSettings("halfstep scaler listener", connect_timeout=2))
+        listener = Listener(self._url, CHANNEL, self._settings)
         try:
-            self._hint()  # whatever came while nobody listened
+            self._hint("ready")  # whatever came while nobody listened
             while not self._stopped.is_set():
-                if listener.wait(PROBE_SECONDS, stop_fd=self._stop_fd):
-                    self._hint()
+                for payload in set(listener.wait(PROBE_SECONDS, stop_fd=self._stop_fd)):
+                    self._hint(payload)
         finally:
             listener.close()
 
-    def stop(self) -> None:
-        """Returns when the thread has ended. Twice is fine."""
+    def stop(self, *, seconds: float = 10.0) -> None:
+        """Returns when the thread has ended, or after `seconds`. Twice is fine."""
         if self._stopped.is_set():
             return
         self._stopped.set()
         os.eventfd_write(self._stop_fd, 1)
         if self.is_alive():
-            self.join()
+            self.join(timeout=seconds)
+        if not self.is_alive():
+            os.close(self._stop_fd)
