@@ -1,10 +1,10 @@
 """Measures what is promised and prints one line a bar: name, figure, bound, ok or short.
 
-    python -m benchmarks.bars [--room queue|scaler|pods] [--only WORD] [--json]
+    python -m benchmarks.bars [--room queue|scaler|pods|keda] [--only WORD] [--json]
 
 The bars run on a temporary embedded database, or on that of HALFSTEP_DATABASE_URL. Exit code 1 if any bar is short.
-The room pods needs a cluster, so it is measured only when it is named or KUBECONFIG is set: on the cluster of KUBECONFIG,
-else on one of our own, started if need be. Its modules use those of tests/, which has to be on PYTHONPATH.
+The rooms pods and keda need a cluster, so they are measured only when named or KUBECONFIG is set: on the cluster of KUBECONFIG,
+else on one of our own, started if need be. Their modules use those of tests/, which has to be on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Bar:
 Measure = Callable[[str], list[Bar]]
 """Takes the URL of a migrated database that nobody else uses."""
 
-ROOMS = ("queue", "scaler", "pods")
+ROOMS = ("queue", "scaler", "pods", "keda")
+ON_A_CLUSTER = {"pods": ("--kwok",), "keda": ("--kwok", "--keda")}
+"""Rooms that need one, and what it is started with."""
 
 
 def measurements(room: str) -> dict[str, Measure]:
@@ -69,14 +71,15 @@ def main() -> int:
 
 
 def entered(room: str | None) -> Sequence[str]:
-    """The rooms to measure. For the room pods this program may start anew where the cluster can be reached."""
-    if room == "pods":
+    """The rooms to measure. For a room on a cluster this program may start anew where the cluster can be reached."""
+    if room in ON_A_CLUSTER:
         from benchmarks.pods_ground import join_cluster
 
-        join_cluster()
+        join_cluster(ON_A_CLUSTER[room])
     if room is None and not os.environ.get("KUBECONFIG"):
-        print("The room pods is left out: it needs a cluster (ROOM=pods, --room pods).", file=sys.stderr)
-        return ("queue", "scaler")
+        left = ", ".join(ON_A_CLUSTER)
+        print(f"These rooms are left out, they need a cluster: {left} (ROOM=pods, --room pods).", file=sys.stderr)
+        return [room for room in ROOMS if room not in ON_A_CLUSTER]
     return ROOMS if room is None else (room,)
 
 

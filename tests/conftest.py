@@ -38,7 +38,7 @@ from waiting import wait_until
 hypothesis.settings.register_profile("tests", deadline=None, max_examples=60)  # the machine may be shared
 hypothesis.settings.load_profile("tests")
 
-TOGETHER = ("test_plans.py",)
+TOGETHER = ("test_plans.py", "test_keda_end_to_end.py", "test_keda_metrics.py")
 """Files with a preparation that is too dear to be made by several workers."""
 
 FOLDER = "HALFSTEP_TEST_FOLDER"

@@ -34,7 +34,7 @@ class LogTimes:
 
     interval: float = 5.0
     """Between two reads of a running container, if there are not too many of them."""
-    rate: float = 10.0
+    rate: float = 9.0
     """Requests a second for running containers, all together: the more there are, the less often each is read."""
     first: float = 1.0
     """From a pod's start to its first read."""
