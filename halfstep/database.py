@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from halfstep.errors import DatabaseUnavailable, HalfstepError, InvalidSettings, InvalidTask, NotPermitted, SchemaMismatch
+from halfstep.failpoints import reach
 from halfstep.statements import statement
 
 Row = Mapping[str, Any]
@@ -70,7 +71,10 @@ class Database:
 
     def run(self, name: str, /, **parameters: Any) -> list[Row]:
         """The rows of `sql/<name>.sql`; one statement, one commit. Raises HalfstepError (see `explain`)."""
-        return self.execute(statement(name), parameters)
+        reach(f"{name}.before")
+        rows = self.execute(statement(name), parameters)
+        reach(f"{name}.after", self._lose_the_reply)
+        return rows
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """The rows of one statement. A connection that broke is closed, so that the next call makes a new one."""
@@ -147,6 +151,10 @@ class Database:
         return sa.create_engine(
             self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=arguments, use_native_hstore=False
         )
+
+    def _lose_the_reply(self) -> None:
+        self.close()
+        raise DatabaseUnavailable("The connection broke before the reply came.")
 
     def _is_broken(self) -> bool:
         connection = self._connection

@@ -1,4 +1,7 @@
-"""A worker process for tests: settings as JSON in HALFSTEP_TEST_SETTINGS, signals as `halfstep worker` takes them."""
+"""A worker process for tests: settings as JSON in HALFSTEP_TEST_SETTINGS, signals as `halfstep worker` takes them.
+
+HALFSTEP_TEST_VARIANT names a guard that this worker lacks (tests/variants.py): tests show with it that they would notice.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+import variants
 from halfstep_worker.settings import WorkerSettings
 from halfstep_worker.worker import Worker
 
@@ -16,6 +20,7 @@ from halfstep_worker.worker import Worker
 def main() -> int:
     """Runs until drained."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    variants.break_guard(os.environ.get("HALFSTEP_TEST_VARIANT", ""))
     given = json.loads(os.environ["HALFSTEP_TEST_SETTINGS"])
     if given.get("source"):
         given["source"] = Path(given["source"])

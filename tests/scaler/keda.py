@@ -28,7 +28,7 @@ from halfstep_scaler.proto.externalscaler_pb2 import (
     ScaledObjectRef,
 )
 from waiting import wait_until
-from worker_processes import Proxy
+from proxy import Proxy
 
 HERE = Path(__file__).parent
 PATH = "/externalscaler.ExternalScaler/"

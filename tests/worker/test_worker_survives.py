@@ -11,8 +11,9 @@ from pathlib import Path
 from halfstep.database import Database
 from halfstep.producer import NewTask, enqueue_many
 from halfstep.reports import Report, Reports
+from proxy import Proxy
 from waiting import wait_until
-from worker_processes import Proxy, WorkerProcess
+from worker_processes import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
 Call = Callable[..., int]

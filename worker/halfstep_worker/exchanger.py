@@ -21,6 +21,7 @@ from halfstep.claims import Claim, Ending, Exchanged, Turn, Wish
 from halfstep.database import ConnectionSettings, Database, RefusedValue
 from halfstep.errors import HalfstepError
 from halfstep.events import emit
+from halfstep.failpoints import reach
 from halfstep.outcomes import Failed
 from halfstep.queue import Queue, WorkerCard
 from halfstep_worker.desk import Desk, Incoming, Outgoing
@@ -185,7 +186,9 @@ class Exchanger(threading.Thread):
         if not endings and (not wish.want or not self._polling.due(now)):
             return
         try:
+            _stand("before", claims=wish.want, ends=len(endings))
             done = self._queue.exchange(self._turn(), wish, endings)
+            _stand("after", claims=len(done.claims), ends=len(endings))
         except RefusedValue as error:
             self._single_out(endings, error)
             return
@@ -321,6 +324,14 @@ class Exchanger(threading.Thread):
         if lost:
             self._desk.deliver(Incoming(lost=lost))
         self._accept([claim for claim in in_sql.values() if claim.id not in self._held])
+
+
+def _stand(moment: str, *, claims: int, ends: int) -> None:
+    """At the failpoints of an exchange that claims or finishes something."""
+    if claims:
+        reach(f"claim.{moment}")
+    if ends:
+        reach(f"finish.{moment}")
 
 
 def _card(settings: WorkerSettings, worker: str) -> WorkerCard:
