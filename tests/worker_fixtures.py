@@ -67,6 +67,10 @@ def chatter(lines):
 @task
 def number():
     return None
+
+@task
+def big(size):
+    return "x" * size
 """
 
 

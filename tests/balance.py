@@ -1,0 +1,94 @@
+"""The balance sheet of a queue: what SQL says happened to every task, held against what the bodies noted themselves.
+
+The promises that it checks: nothing acknowledged is lost; one accepted finish, and that of the attempt that held the claim; no
+body starts after its task has ended; every attempt but the last has a reason, and none's body starts twice; the books balance.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from effects import Effects
+from halfstep.database import Database, Row
+
+_TASKS = """
+SELECT id, state::text, attempt, reason, extract(epoch FROM finished_at)::float8 AS finished FROM halfstep.history
+UNION ALL SELECT id, 'live', attempt, NULL, NULL FROM halfstep.task
+"""
+_ATTEMPTS = "SELECT task_id, number, outcome, reason FROM halfstep.attempt"
+
+
+@dataclass(slots=True)
+class Balance:
+    """problems: one sentence each; none is what is promised. repeats: how often an attempt ended in another one, by reason."""
+
+    enqueued: int
+    states: Counter[str]
+    starts: int
+    attempts: int
+    repeats: Counter[str]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def lost(self) -> int:
+        """Tasks that were acknowledged and are nowhere."""
+        return self.enqueued - sum(self.states.values())
+
+    def __str__(self) -> str:
+        states = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
+        repeats = ", ".join(f"{count} {reason}" for reason, count in self.repeats.most_common()) or "none"
+        return (
+            f"enqueued {self.enqueued} = {states}, lost {self.lost}\n"
+            f"starts {self.starts} of {self.attempts} attempts; repeats: {repeats}"
+        )
+
+
+def balance(database: Database, effects: Effects, acknowledged: Collection[int]) -> Balance:
+    """Reads both books. acknowledged: ids that an enqueue has returned. All workers have stopped, or nothing runs."""
+    tasks = {row["id"]: row for row in database.execute(_TASKS)}
+    told = {(row["task_id"], row["number"]): row for row in database.execute(_ATTEMPTS)}
+    starts, ends = effects.starts(), effects.ends()
+    sheet = Balance(
+        enqueued=len(acknowledged),
+        states=Counter(row["state"] for row in tasks.values()),
+        starts=starts.total(),
+        attempts=sum(row["attempt"] for row in tasks.values()),
+        repeats=Counter(f"{row['outcome']}: {row['reason']}" for row in told.values()),
+    )
+    sheet.problems += [f"task {id} was acknowledged and is nowhere" for id in acknowledged if id not in tasks]
+    sheet.problems += [f"task {id} exists and nobody was told" for id in tasks if id not in set(acknowledged)]
+    sheet.problems += [f"task {id}, attempt {n}: its body began {count} times" for (id, n), count in starts.items() if count > 1]
+    for id, row in tasks.items():
+        sheet.problems += _unexplained(id, row["attempt"], told)
+        sheet.problems += _badly_ended(id, row, ends)
+    sheet.problems += _late_starts(tasks, effects)
+    return sheet
+
+
+def _unexplained(id: int, attempts: int, told: Collection[tuple[int, int]]) -> Iterator[str]:
+    for number in range(1, attempts):
+        if (id, number) not in told:
+            yield f"task {id}: nothing says why attempt {number} was not the last"
+
+
+def _badly_ended(id: int, row: Row, ends: dict[tuple[int, int], float]) -> Iterator[str]:
+    state, attempt, finished = row["state"], row["attempt"], row["finished"]
+    if row["reason"] == "poison":
+        yield f"task {id} was blamed for deaths that others brought about"
+    if state != "succeeded":
+        return
+    done = ends.get((id, attempt))
+    if done is None:
+        yield f"task {id} succeeded by attempt {attempt}, whose body never came to its end"
+    elif done > finished:
+        yield f"task {id} was ended {done - finished:.3f} s before the body of its attempt {attempt} was done"
+
+
+def _late_starts(tasks: Mapping[int, Row], effects: Effects) -> Iterator[str]:
+    for effect in effects.read():
+        row = tasks.get(effect.key[0])
+        finished = row and row["finished"]
+        if effect.event == "start" and finished and effect.at > finished:
+            yield f"task {effect.key[0]}: attempt {effect.key[1]} began {effect.at - finished:.3f} s after the task had ended"

@@ -1,0 +1,78 @@
+"""One worker dies, or loses replies, at a named point of its work; another goes on. Real processes, real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from balance import balance
+from effects import Effects
+from halfstep.database import Database
+from halfstep.producer import NewTask, enqueue_many
+from siege import live_tasks
+from waiting import wait_until
+from worker_processes import WorkerProcess
+
+Start = Callable[..., WorkerProcess]
+TASKS = 40
+
+DEATHS = (
+    "register.after", "claim.before", "claim.after", "claim.after=kill(0.2)", "finish.before", "finish.before=kill(0.02)",
+    "finish.after", "retry.before", "retry.after", "renew.before", "renew.after", "write_log.before", "write_log.after", "promote.after",
+    "leases.after", "release.before", "release.after", "deregister.before",
+)  # fmt: skip
+LOSSES = (
+    "exchange.after=lose:0.15", "retry.after=lose:0.15", "release.after=lose", "renew.after=lose:0.15", "write_log.after=lose:0.15",
+    "resync.after=lose:0.15", "recorded.after=lose:0.15", "holdings.after=lose:0.15", "register.after=lose:0.15@2",
+    "promote.after=lose:0.15", "leases.after=lose:0.15", "cancel_requests.after=lose:0.15", "queue_weights.after=lose:0.15",
+)  # fmt: skip
+
+
+def enqueued(database: Database, effects: Effects) -> list[int]:
+    """Half of them fail at their first attempt."""
+    functions = ("effect", "effect_or_fail")
+    calls = [effects.call(0.02, functions[n % 2]) for n in range(TASKS)]
+    return enqueue_many(database, [NewTask("python", call, {"backoff_base": 0.05}) for call in calls])
+
+
+@pytest.mark.parametrize("point", DEATHS)
+def test_what_a_worker_held_that_died_at_a_point_is_done_by_another(
+    database: Database, start_worker: Start, effects: Effects, point: str
+) -> None:
+    failpoint = point if "=" in point else f"{point}=kill"
+    victim = start_worker(name="victim", failpoints=failpoint)
+    tasks = enqueued(database, effects)
+    if not failpoint.startswith(("release", "deregister")):
+        assert victim.wait(seconds=30) == -9
+    else:
+        wait_until(lambda: effects.starts().total() > 3, what="some bodies")
+        assert victim.stop() in (-9, 0)  # at its end, unless it had nothing to hand back
+    start_worker(name="heir")
+    wait_until(lambda: live_tasks(database) == 0, seconds=40, what="the end of all tasks")
+    sheet = balance(database, effects, tasks)
+    assert (sheet.problems, sheet.states) == ([], {"succeeded": TASKS}), str(sheet)
+
+
+def test_replies_that_are_lost_at_every_verb_lose_and_repeat_nothing(
+    database: Database, start_worker: Start, effects: Effects
+) -> None:
+    worker = start_worker(failpoints=",".join(LOSSES), lease_seconds=10.0, renew_seconds=0.2)
+    tasks = enqueued(database, effects)
+    wait_until(lambda: live_tasks(database) == 0, seconds=60, what="the end of all tasks")
+    sheet = balance(database, effects, tasks)
+    assert (sheet.problems, sheet.states) == ([], {"succeeded": TASKS}), str(sheet)
+    assert set(sheet.repeats) <= {"failed: exception", "retry: exception", "released: drain"}
+    assert worker.process.poll() is None
+
+
+def test_a_large_result_survives_a_death_while_it_is_written(database: Database, start_worker: Start, effects: Effects) -> None:
+    start_worker(name="victim", failpoints="finish.before=kill(0.3)")
+    task = enqueue_many(database, [NewTask("python", {"function": "jobs:big", "args": [250_000]}, {})])[0]
+    start_worker(name="heir")
+    wait_until(lambda: live_tasks(database) == 0, seconds=40, what="the end of the task")
+    told = Counter(row["outcome"] for row in database.execute("SELECT outcome FROM halfstep.attempt"))
+    [row] = database.execute(f"SELECT state, attempt, length(result #>> '{{}}') AS size FROM halfstep.history WHERE id = {task}")
+    assert (row["state"], row["size"]) == ("succeeded", 250_000)
+    assert row["attempt"] == 1 + told["lost"]
