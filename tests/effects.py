@@ -42,6 +42,12 @@ def effect_or_fail(path, seconds):
     if current().attempt == 1:
         raise ValueError("fails once")
     note(path, "end")
+
+@task
+def fail_always(path, seconds):
+    note(path, "start")
+    pause(seconds)
+    raise ValueError("fails always")
 '''
 """A module of users' tasks."""
 

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +79,7 @@ class Victim:
 
     def _freeze(self, now: float, frozen_for: float) -> None:
         if self.frozen_at is None:
-            if _is_stopped(self.worker.process.pid):
+            if is_stopped(self.worker.process.pid):
                 self.frozen_at = now
             elif self.fate and now > self.born + self.fate.age + PATIENCE:
                 self.worker.signal(signal.SIGSTOP)
@@ -153,14 +153,19 @@ class Siege:
 
 
 class Producer(threading.Thread):
-    """Enqueues `count` noted tasks over about `seconds`. What it was not told of it sends again, under the same key."""
+    """Enqueues `count` noted tasks over about `seconds`. What it was not told of it sends again, under the same key.
 
-    def __init__(self, url: str, effects: Effects, *, count: int, seconds: float, seed: int, function: str = "effect") -> None:
+    mix: the functions of `noted` that they call, and their shares.
+    """
+
+    def __init__(
+        self, url: str, effects: Effects, *, count: int, seconds: float, seed: int, mix: Mapping[str, float] | None = None
+    ) -> None:
         super().__init__(name="producer", daemon=True)
         self.acknowledged: list[int] = []
         self.repeated = 0
         self._url, self.effects, self._count, self._seconds = url, effects, count, seconds
-        self._function = function
+        self._mix = dict(mix or {"effect": 1.0})
         self._dice = random.Random(seed)
         self._stopped = threading.Event()
 
@@ -174,7 +179,8 @@ class Producer(threading.Thread):
 
     def _task(self, number: int) -> NewTask:
         seconds = self._dice.uniform(0.1, 0.5) if self._dice.random() < 0.05 else self._dice.uniform(0, 0.1)
-        call = self.effects.call(round(seconds, 3), self._function)
+        [function] = self._dice.choices(list(self._mix), weights=list(self._mix.values()))
+        call = self.effects.call(round(seconds, 3), function)
         return NewTask("python", call, {"unique_key": f"siege-{number}", "unique_for": 86_400.0, "backoff_base": 0.1})
 
     def _send(self, database: Database, tasks: Sequence[NewTask]) -> None:
@@ -218,7 +224,8 @@ def live_tasks(database: Database) -> int:
         return -1
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
+    """Whether that process is frozen by a signal."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from balance import balance
 from effects import Effects
 from halfstep.database import Database
 from halfstep.producer import NewTask, enqueue_many
-from siege import live_tasks
+from siege import is_stopped, live_tasks
 from waiting import wait_until
 from worker_processes import WorkerProcess
 
@@ -20,13 +21,15 @@ TASKS = 40
 
 DEATHS = (
     "register.after", "claim.before", "claim.after", "claim.after=kill(0.2)", "finish.before", "finish.before=kill(0.02)",
-    "finish.after", "retry.before", "retry.after", "renew.before", "renew.after", "write_log.before", "write_log.after", "promote.after",
-    "leases.after", "release.before", "release.after", "deregister.before",
+    "finish.after", "retry.before", "retry.after", "renew.before", "renew.after", "write_log.before", "write_log.after",
+    "promote.after", "leases.after", "release.before", "release.after", "deregister.before",
 )  # fmt: skip
-LOSSES = (
-    "exchange.after=lose:0.15", "retry.after=lose:0.15", "release.after=lose", "renew.after=lose:0.15", "write_log.after=lose:0.15",
-    "resync.after=lose:0.15", "recorded.after=lose:0.15", "holdings.after=lose:0.15", "register.after=lose:0.15@2",
-    "promote.after=lose:0.15", "leases.after=lose:0.15", "cancel_requests.after=lose:0.15", "queue_weights.after=lose:0.15",
+LOSSES = ",".join(
+    f"{verb}.after=lose:0.15"
+    for verb in (
+        "exchange", "retry", "release", "renew", "write_log", "resync", "recorded", "holdings", "promote", "leases",
+        "cancel_requests", "queue_weights",
+    )
 )  # fmt: skip
 
 
@@ -58,13 +61,28 @@ def test_what_a_worker_held_that_died_at_a_point_is_done_by_another(
 def test_replies_that_are_lost_at_every_verb_lose_and_repeat_nothing(
     database: Database, start_worker: Start, effects: Effects
 ) -> None:
-    worker = start_worker(failpoints=",".join(LOSSES), lease_seconds=10.0, renew_seconds=0.2)
+    worker = start_worker(failpoints=LOSSES, lease_seconds=10.0, renew_seconds=0.2)
     tasks = enqueued(database, effects)
     wait_until(lambda: live_tasks(database) == 0, seconds=60, what="the end of all tasks")
     sheet = balance(database, effects, tasks)
     assert (sheet.problems, sheet.states) == ([], {"succeeded": TASKS}), str(sheet)
     assert set(sheet.repeats) <= {"failed: exception", "retry: exception", "released: drain"}
     assert worker.process.poll() is None
+
+
+def test_a_worker_that_wakes_when_its_lease_is_over_starts_nothing_of_what_it_had_claimed(
+    database: Database, start_worker: Start, effects: Effects
+) -> None:
+    frozen = start_worker(name="frozen", failpoints="claim.after=stop")
+    tasks = enqueued(database, effects)
+    wait_until(lambda: is_stopped(frozen.process.pid), what="the freeze")
+    start_worker(name="heir")
+    wait_until(lambda: live_tasks(database) == 0, seconds=40, what="the end of all tasks")
+    frozen.signal(signal.SIGCONT)
+    wait_until(lambda: "registers afresh" in frozen.log.read_text(), what="its new registration")
+    sheet = balance(database, effects, tasks)
+    assert sheet.repeats["lost: worker_lost"] > 0
+    assert (sheet.problems, sheet.late, sheet.states) == ([], 0, {"succeeded": TASKS}), str(sheet)
 
 
 def test_a_large_result_survives_a_death_while_it_is_written(database: Database, start_worker: Start, effects: Effects) -> None:
