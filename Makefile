@@ -4,7 +4,7 @@
 export PYTHON
 CLUSTER = PYTHONPATH=tests .venv/bin/python -m cluster.harness
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bars cluster cluster-up cluster-down proto publish clean local dev
+.PHONY: help demo test check bench bars soak cluster cluster-up cluster-down proto publish clean local dev
 
 help:
 	@echo "make demo                         see it run: a local PostgreSQL, workers, some hundred tasks, under a minute"
@@ -14,6 +14,7 @@ help:
 	@echo "make cluster-up [KWOK=1 KEDA=1]   start that cluster; make cluster-down stops it and leaves nothing"
 	@echo "make bench [ARGS=...]             tasks a second on this machine"
 	@echo "make bars [ROOM=pods] [JSON=1]    measure what is promised: one line a bar"
+	@echo "make soak [MINUTES=30]            mixed work while workers and the server are made to fail, and a balance sheet"
 	@echo "make publish REGISTRY=... [TAG=...]  build and push the image, and pin its digest in manifests/overlays/production"
 	@echo "make proto                        make the code of KEDA's protocol anew"
 	@echo "make clean                        remove .venv and caches"
@@ -44,6 +45,9 @@ bench: local
 
 bars: dev
 	@PYTHONPATH=tests .venv/bin/python -m benchmarks.bars $(if $(ROOM),--room $(ROOM)) $(if $(JSON),--json)
+
+soak: dev
+	@PYTHONPATH=tests .venv/bin/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 publish:
 	@manifests/publish $(REGISTRY) $(TAG)

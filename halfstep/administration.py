@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from halfstep.database import Database
+from halfstep.database import Database, Row
 from halfstep.errors import DatabaseUnavailable, InvalidSettings, NotFound, SchemaMismatch
 from halfstep.names import check_queue_name
 
 AHEAD_DAYS = 7
 STALE_ROWS = 5_000
+ATTACH_SECONDS = 0.7
+"""Longest that the default partition is held while it is looked through for rows of a new one: ends that go there wait."""
 
 
 @dataclass(slots=True)
@@ -99,12 +101,20 @@ class Administration:
             raise NotFound(f"There is no database role {role}; make it first: CREATE ROLE {quoted(role)} LOGIN PASSWORD …")
 
     def _add_partitions(self, done: Pruned, lock_seconds: float) -> None:
+        busy: set[str] = set()
         for row in self.database.run("missing_partitions", ahead=AHEAD_DAYS):
-            try:
-                with self.database.transaction(lock_seconds=lock_seconds):
-                    self.database.run("add_partition", **row)
-            except DatabaseUnavailable:  # somebody reads the default partition
+            if row["parent"] in busy or not self._add_partition(row, lock_seconds):
+                busy.add(row["parent"])  # what kept one day from its parent keeps the others too
                 done.busy.append(f"{row['parent']}_{row['day']:%Y%m%d}")
+
+    def _add_partition(self, row: Row, lock_seconds: float) -> bool:
+        """False: somebody reads the default partition, or it is too large to be looked through in time."""
+        try:
+            with self.database.transaction(lock_seconds=lock_seconds, statement_seconds=ATTACH_SECONDS):
+                self.database.run("add_partition", **row)
+        except DatabaseUnavailable:
+            return False
+        return True
 
     def _drop(self, name: str, done: Pruned, lock_seconds: float) -> None:
         try:

@@ -19,7 +19,15 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from halfstep.errors import DatabaseUnavailable, HalfstepError, InvalidSettings, InvalidTask, NotPermitted, SchemaMismatch
+from halfstep.errors import (
+    DatabaseUnavailable,
+    HalfstepError,
+    InvalidSettings,
+    InvalidTask,
+    LoginRefused,
+    NotPermitted,
+    SchemaMismatch,
+)
 from halfstep.failpoints import reach
 from halfstep.statements import statement
 
@@ -82,7 +90,7 @@ class Database:
             result = self._connected().exec_driver_sql(sql, dict(parameters) if parameters else None)
             return [cast(Row, row._mapping) for row in result] if result.returns_rows else []
         except DBAPIError as error:
-            if error.connection_invalidated or self._is_broken():
+            if error.connection_invalidated or self._is_broken() or _is_read_only(error):
                 self.close()
             raise explain(error) from error
         except ValueError as error:  # the driver refuses a NUL before anything is sent
@@ -102,13 +110,17 @@ class Database:
             cursor.close()
 
     @contextmanager
-    def transaction(self, *, lock_seconds: float | None = None) -> Iterator[None]:
-        """Several statements, one commit; any exception rolls back. lock_seconds: longest wait for a lock, None: as always."""
+    def transaction(self, *, lock_seconds: float | None = None, statement_seconds: float | None = None) -> Iterator[None]:
+        """Several statements, one commit; any exception rolls back.
+
+        lock_seconds, statement_seconds: longest wait for a lock, longest statement; None: as always.
+        """
         self.execute("BEGIN")
         try:
-            if lock_seconds is not None:
-                # Local: behind a pooler the connection's next transaction is somebody else's.
-                self.execute(f"SET LOCAL lock_timeout = {int(lock_seconds * 1000)}")
+            for name, seconds in (("lock_timeout", lock_seconds), ("statement_timeout", statement_seconds)):
+                if seconds is not None:
+                    # Local: behind a pooler the connection's next transaction is somebody else's.
+                    self.execute(f"SET LOCAL {name} = {int(seconds * 1000)}")
             yield
         except BaseException:
             self._roll_back()
@@ -253,6 +265,11 @@ def explain(error: DBAPIError) -> HalfstepError:
     return _meaning(error.orig) if isinstance(error.orig, psycopg2.Error) else DatabaseUnavailable(_first_line(error.orig))
 
 
+def _is_read_only(error: DBAPIError) -> bool:
+    """After a failover a connection may lead to a standby, and would for ever."""
+    return getattr(error.orig, "pgcode", None) == "25006"
+
+
 def _meaning(error: psycopg2.Error) -> HalfstepError:
     message = _first_line(error)
     match error.pgcode or "":
@@ -273,10 +290,12 @@ def _meaning(error: psycopg2.Error) -> HalfstepError:
 
 
 def _unavailable(message: str) -> DatabaseUnavailable:
-    hint = "check HALFSTEP_DATABASE_URL and that the server runs"
-    if "password" in message or "authentication" in message:
-        hint = "check the user and password in HALFSTEP_DATABASE_URL"
-    return DatabaseUnavailable(f"The database can't be used: {_first_line(message)}; {hint}.")
+    line = _first_line(message)
+    if any(words in line for words in ("password", "authentication", "no pg_hba.conf entry")):
+        return LoginRefused(f"The database can't be used: {line}; check the user and password in HALFSTEP_DATABASE_URL.")
+    if "does not exist" in line:
+        return LoginRefused(f"The database can't be used: {line}; check the names in HALFSTEP_DATABASE_URL.")
+    return DatabaseUnavailable(f"The database can't be used: {line}; check HALFSTEP_DATABASE_URL and that the server runs.")
 
 
 def _first_line(error: object) -> str:

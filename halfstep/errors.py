@@ -38,6 +38,10 @@ class DatabaseUnavailable(HalfstepError):
     """The database does not answer; check HALFSTEP_DATABASE_URL and that the server runs."""
 
 
+class LoginRefused(DatabaseUnavailable):
+    """The database refuses this login; check the user, password and database name in HALFSTEP_DATABASE_URL."""
+
+
 class SchemaMismatch(HalfstepError):
     """The database's schema and this version of halfstep do not fit; run `halfstep migrate` or upgrade halfstep."""
 

@@ -10,7 +10,6 @@ logger = logging.getLogger("halfstep")
 WORDS: dict[str, tuple[int, str]] = {
     "worker.started": (logging.INFO, "Worker {name} serves {queues} with {slots} slots."),
     "worker.draining": (logging.INFO, "Draining: no more claims; {running} bodies still run."),
-    "worker.stopping": (logging.INFO, "Stopping {running} bodies."),
     "worker.stopped": (logging.INFO, "Worker {name} has stopped."),
     "worker.dead": (logging.WARNING, "The lease of worker {worker} ran out; its tasks will be rescued."),
     "worker.marked_dead": (logging.WARNING, "Others took this worker for dead; it registers afresh and gives up {lost} tasks."),

@@ -16,7 +16,7 @@ PROBE_SECONDS = 30.0
 
 
 class HintListener(threading.Thread):
-    """Listens until `stop`; reconnects by itself. `hint` is called in this thread: with `ready` or `cancel`, each once a wake."""
+    """Listens until `stop`; reconnects by itself. `hint` is called in this thread: `ready`, `cancel` or `drain`, once a wake."""
 
     def __init__(self, url: str, hint: Callable[[str], None], *, settings: ConnectionSettings | None = None) -> None:
         super().__init__(name="listener", daemon=True)

@@ -54,13 +54,18 @@ class Queue:
         """A worker leaves. What it still holds is marked for rescue at once."""
         self.database.run("deregister", worker=worker)
 
-    def drain(self, worker: str) -> None:
-        """The worker claims no more; shown by `halfstep workers`."""
-        self.database.run("drain", worker=worker)
+    def drain(self, worker: str) -> bool:
+        """Asks a worker to leave: from now on it claims nothing, whatever it does. False: no such worker lives."""
+        return bool(self.database.run("drain", worker=worker))
 
-    def renew(self, worker: str, *, busy: int = 0, fenced: int = 0) -> bool | None:
-        """Moves the lease on. None: the worker was marked dead. Otherwise whether somebody asked it to drain."""
-        rows = self.database.run("renew", worker=worker, busy=busy, fenced=fenced)
+    def renew(
+        self, worker: str, *, busy: int = 0, fenced: int = 0, draining: bool = False, peak_bytes: int | None = None
+    ) -> bool | None:
+        """Moves the lease on. None: the worker was marked dead. Otherwise whether somebody asked it to drain.
+
+        draining: the worker leaves, as `halfstep workers` is to show. peak_bytes: most memory of its processes so far.
+        """
+        rows = self.database.run("renew", worker=worker, busy=busy, fenced=fenced, draining=draining, peak_bytes=peak_bytes)
         return bool(rows[0]["drain_requested"]) if rows else None
 
     # -- claims and their ends
@@ -129,6 +134,15 @@ class Queue:
     def mark_dead(self, worker: str, *, counter: int) -> bool:
         """Marks a lease dead if its counter is still the observed one."""
         return bool(self.database.run("mark_dead", worker=worker, counter=counter))
+
+    def died(self, name: str, *, host: str, code: int) -> bool:
+        """The process of the only worker of this name has ended: its tasks need not wait for its lease.
+
+        code: its exit code; negative: the signal that ended it. False: nothing was left to be rescued.
+        """
+        leases = self.database.run("died", name=name, host=host, code=code)
+        marked = [self.mark_dead(lease["worker"], counter=lease["counter"]) for lease in leases]
+        return any(marked)
 
     def rescue(self, *, batch: int = 500, lone_deaths: int = LONE_DEATHS) -> int:
         """Takes a batch of tasks from dead workers; returns how many. Dead workers that hold nothing leave."""

@@ -13,6 +13,7 @@ from typing import Protocol
 from halfstep.caretaker import Caretaker
 from halfstep.demand import Backlog, Bounds, wanted_workers
 from halfstep.queue import Queue
+from halfstep_cli.crew import Fallen
 
 STEP_SECONDS = 0.2
 """Between two steps: what a task at zero workers waits in addition to a worker's start."""
@@ -53,6 +54,8 @@ class Staff(Protocol):
 
     def reap(self) -> None: ...
 
+    def fallen(self) -> Sequence[Fallen]: ...
+
 
 class Work(Protocol):
     """The queue, as the controller sees it (`QueueWork`)."""
@@ -60,6 +63,8 @@ class Work(Protocol):
     def backlogs(self) -> list[Backlog]: ...
 
     def busy(self) -> set[int]: ...
+
+    def bury(self, fallen: Fallen, /) -> None: ...
 
 
 class Cooldown:
@@ -106,6 +111,8 @@ class Controller:
     def step(self) -> Status:
         """Looks at the work, and starts or drains workers. Raises DatabaseUnavailable, and what `Crew.reap` raises."""
         self._staff.reap()
+        for one in self._staff.fallen():
+            self._work.bury(one)
         backlogs = self._work.backlogs()
         wanted = wanted_workers(backlogs, self._bounds)
         self._apply(self._cooldown.change(wanted, running=self._staff.active, now=self._clock()))
@@ -147,6 +154,11 @@ class QueueWork:
         seen = self._queue.measure(queues=self._queues)
         self._idle = not any(b.waiting or b.running for b in seen)
         return seen
+
+    def bury(self, fallen: Fallen) -> None:
+        """A worker of ours died: its tasks need not wait for its lease. If that can't be said, the lease ends."""
+        if self._queue.died(fallen.name, host=fallen.host, code=fallen.code):
+            self._queue.rescue()
 
     def busy(self) -> set[int]:
         """Process ids of workers that hold a task (those of other machines too, which does no harm)."""

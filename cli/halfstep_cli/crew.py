@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +27,8 @@ DRAIN_SECONDS = 60.0
 """A worker bounds its own drain well below this; what is still there then is stopped."""
 STOP_SECONDS = 12.0
 """From the second signal to SIGKILL: longer than a worker takes to stop its bodies."""
+HUSH_SECONDS = 1.0
+"""The bodies of a worker that died end a moment after it: before that nobody is told that its tasks can be had."""
 
 _OURS = ("HALFSTEP_QUEUES", "HALFSTEP_SLOTS", "HALFSTEP_NAME", "HALFSTEP_METRICS")
 """Settings of a worker that we decide: left in the environment they would speak against our options."""
@@ -74,10 +78,21 @@ class Member:
     """One worker process of ours."""
 
     number: int
+    name: str
     running: subprocess.Popen[bytes]
     log: Path
     started_at: float
     draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fallen:
+    """A worker whose process has ended: it can't come back. code: its exit code, negative: a signal. at: monotonic seconds."""
+
+    name: str
+    host: str
+    code: int
+    at: float
 
 
 class Crew:
@@ -88,6 +103,7 @@ class Crew:
         self._folder = folder
         self._clock = clock
         self._members: list[Member] = []
+        self._fallen: list[Fallen] = []
         self._early = 0
         self._not_before = 0.0
         self._proven = False
@@ -133,6 +149,13 @@ class Crew:
         if self._early >= EARLY_LIMIT and not self._proven:
             raise HalfstepError(self.trouble)
 
+    def fallen(self) -> list[Fallen]:
+        """Those that ended otherwise than well, each told once, as soon as nothing of it can still run."""
+        now = self._clock()
+        told = [one for one in self._fallen if now - one.at >= HUSH_SECONDS]
+        self._fallen = [one for one in self._fallen if one not in told]
+        return told
+
     def leave(self, stop: StopSignals) -> None:
         """Drains all and returns when they are gone; a second signal stops them at once."""
         self.drain()
@@ -156,19 +179,22 @@ class Crew:
         taken = {member.number for member in self._members}
         number = next(n for n in range(1, len(taken) + 2) if n not in taken)
         log = self._folder / f"worker-{number}.log"
+        name = f"{socket.gethostname()}-{number}-{secrets.token_hex(4)}"  # nobody else's ever: by it we tell of its death
         with log.open("wb") as output:  # starts empty: what a number's earlier worker said is gone
             running = subprocess.Popen(
-                self.spec.argv(), env=self.spec.environ(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                process_group=0, preexec_fn=_die_with_us(os.getpid()),
+                self.spec.argv(), env=self.spec.environ() | {"HALFSTEP_NAME": name}, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, process_group=0, preexec_fn=_die_with_us(os.getpid()),
             )  # fmt: skip
-        return Member(number, running, log, self._clock())
+        return Member(number, name, running, log, self._clock())
 
     def _note_end(self, member: Member) -> None:
         """A worker that failed soon after its start holds up the next start, longer each time."""
         now = self._clock()
         if member.running.returncode == 0:
             self._note_success()
-        elif member.running.returncode > 0 and now - member.started_at < EARLY_SECONDS and not member.draining:
+            return
+        self._fallen.append(Fallen(member.name, socket.gethostname(), member.running.returncode, now))
+        if member.running.returncode > 0 and now - member.started_at < EARLY_SECONDS and not member.draining:
             self._early += 1
             self._not_before = now + min(LONGEST_PAUSE, 0.25 * 2**self._early)
             self.trouble = f"Workers do not come up: {_last_line(member.log)} (more in {member.log})"

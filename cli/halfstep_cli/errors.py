@@ -39,11 +39,11 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.FINE: "fine",
-    ExitCode.NO: "the answer is no: a task that was waited for did not succeed, doctor found something, workers do not come up",
+    ExitCode.NO: "the answer is no: a task that was waited for did not succeed, doctor found something, workers don't come or go",
     ExitCode.INPUT: "bad input: a task, a setting or an option",
     ExitCode.UNAVAILABLE: "the database does not answer",
     ExitCode.SCHEMA: "the database's schema or server does not fit this halfstep",
-    ExitCode.NOT_FOUND: "no such task, queue or role",
+    ExitCode.NOT_FOUND: "no such task, queue, worker or role",
     ExitCode.CONFLICT: "the task's state or unique key does not allow it",
     ExitCode.NOT_PERMITTED: "this database role may not do it",
     ExitCode.BUG: "an error in halfstep",

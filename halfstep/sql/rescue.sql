@@ -25,9 +25,9 @@ WITH dead AS (
     SELECT {task_columns}, final, clock_timestamp(),
         CASE WHEN final = 'cancelled' THEN 'cancelled' WHEN at_most_once THEN 'lost' ELSE 'poison' END,
         CASE WHEN final = 'cancelled' THEN 'Cancelled; its worker died before it could say so.'
-             WHEN at_most_once THEN 'The worker died while it held this at-most-once task; it may have had its effect.'
-             ELSE format('%%s workers died while they held this task, %%s of them while it ran alone: it probably kills them.',
-                         deaths, lone_deaths) END
+             WHEN at_most_once THEN 'The worker was lost while it held this at-most-once task; it may have had its effect. ' || halfstep.death_words(worker_id)
+             ELSE format('%%s workers died while they held this task, %%s of them while it ran alone: it probably kills them. %%s%%s',
+                         deaths, lone_deaths, halfstep.death_words(worker_id), halfstep.last_lines(id, attempt, 5)) END
     FROM ended, jsonb_populate_record(task, jsonb_build_object('deaths', (task).deaths + 1,
                                                                'lone_deaths', (task).lone_deaths + (task).alone::int))
 ), freed AS (
@@ -35,8 +35,9 @@ WITH dead AS (
 ), told AS (
     INSERT INTO halfstep.attempt (task_id, number, attempt_id, claim_token, worker_id, started_at, ended_at, outcome, reason, error)
     SELECT id, attempt, attempt_id, claim_token, worker_id, started_at, clock_timestamp(), 'lost', 'worker_lost',
-           'The worker''s lease ran out while it held the task.'
-    FROM held WHERE final IS NULL
+           'The worker was lost while it held the task. ' || words
+    FROM held JOIN (SELECT worker_id, halfstep.death_words(worker_id) AS words FROM held GROUP BY worker_id) d USING (worker_id)
+    WHERE final IS NULL
 ), counted AS (  -- under the nil id: many may rescue, and the worker is gone
     SELECT queue, placement, 'attempt' AS measure,
            CASE WHEN final IS NULL THEN 'lost:worker_lost' WHEN final = 'cancelled' THEN 'cancelled:cancelled'

@@ -24,6 +24,11 @@ def test_without_flags_the_defaults_of_the_worker_count():
     assert "secret" not in repr(settings)
 
 
+def test_a_star_is_all_queues_as_the_scaler_writes_it():
+    settings = _settings(Session(environment={"HALFSTEP_DATABASE_URL": URL}), Served(queues="*"), Code())
+    assert settings.queues is None
+
+
 def test_flags_become_settings(tmp_path: Path):
     file = tmp_path / "connections.yaml"
     file.write_text("shop: postgresql://shop@localhost/shop\n")

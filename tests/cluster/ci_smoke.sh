@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The cluster tests that every change has to pass, as root: starts a cluster, proves it, runs the core of the launcher's tests
-# on it, and takes it down whatever happens. At most 15 minutes, and about 12 more if Kubernetes has to be built first.
+# The cluster tests that every change has to pass, as root: starts a cluster with KEDA, proves it, runs the core of the launcher's
+# tests on it, then an installation from an INSERT to zero workers, and takes it down whatever happens. Some 5 minutes on two cores,
+# and about 20 more if Kubernetes and KEDA have to be built first.
 # The cluster lies in build/smoke-cluster, so one that somebody uses in .cluster stays as it is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -16,6 +17,7 @@ TESTS=(
   $launcher::test_a_timeout_and_a_cancel_delete_the_pod
   $launcher::test_another_launcher_adopts_the_pods_of_a_killed_one_and_none_runs_twice
   $launcher::test_any_operator_runs_alone_in_a_pod
+  tests/cluster/test_keda_end_to_end.py
 )
 
 show_why() {
@@ -39,5 +41,5 @@ take_down() {
 
 mkdir -p build
 trap take_down EXIT
-step 2100 make cluster-up
-step 600 make cluster ARGS="--durations=5 ${TESTS[*]}"
+step 3000 make cluster-up KEDA=1
+step 900 make cluster ARGS="--durations=5 ${TESTS[*]}"

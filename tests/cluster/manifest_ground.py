@@ -25,6 +25,9 @@ from cluster.harness.programs import KEDA
 from kustomize import Object
 
 CHECKOV = "3.3.30"
+MANAGER = "halfstep-tests"
+ITSELF = {MANAGER, "kube-apiserver", "kube-controller-manager"}
+"""Who writes to an object that is nobody's but ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +87,14 @@ def kubectl(*words: str, given: Sequence[Object] = (), seconds: float = 120) -> 
 
 @contextmanager
 def there(name: str, objects: Sequence[Object]) -> Iterator[None]:
-    """Applied, for all test processes together: the last one that leaves removes what was not there before the first."""
+    """Applied, for all test processes together: the last one that leaves removes what was not there before the first.
+
+    A definition that somebody else has written to since, as an installation of KEDA does, is theirs and stays.
+    """
     with record(name).open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         _note(file.name, _missing(objects))
-        answer = kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=objects)
+        answer = kubectl("apply", "--server-side", "--force-conflicts", f"--field-manager={MANAGER}", "-f", "-", given=objects)
         assert answer.code == 0, answer.err
         fcntl.flock(file, fcntl.LOCK_SH)
         try:
@@ -115,18 +121,33 @@ def _remove_if_last(record: Any, objects: Sequence[Object]) -> None:
     except BlockingIOError:
         return
     ours = set(Path(record.name).read_text().splitlines())
-    gone = [each for each in objects if _identity(each) in ours]
+    gone = [each for each in objects if _identity(each) in ours - _adopted(objects)]
     if gone:
         kubectl("delete", "--wait=true", "--ignore-not-found", "-f", "-", given=gone, seconds=180)
     record.truncate(0)
 
 
 def _missing(objects: Sequence[Object]) -> list[str]:
-    answer = kubectl("get", "--ignore-not-found", "--output=json", "-f", "-", given=objects)
+    present = set(map(_identity, _present(objects)))
+    return [name for name in map(_identity, objects) if name not in present]
+
+
+def _adopted(objects: Sequence[Object]) -> set[str]:
+    """Definitions that somebody else has written to."""
+    managers = {
+        _identity(each): {entry["manager"] for entry in each["metadata"].get("managedFields", ())}
+        for each in _present([each for each in objects if each["kind"] == "CustomResourceDefinition"])
+    }
+    return {name for name, all_of_them in managers.items() if all_of_them - ITSELF}
+
+
+def _present(objects: Sequence[Object]) -> list[Object]:
+    if not objects:
+        return []
+    answer = kubectl("get", "--ignore-not-found", "--show-managed-fields", "--output=json", "-f", "-", given=objects)
     assert answer.code == 0, answer.err
     shown = json.loads(answer.out or "{}")
-    present = {_identity(each) for each in (shown.get("items", [shown]) if shown else [])}
-    return [name for name in map(_identity, objects) if name not in present]
+    return list(shown.get("items", [shown])) if shown else []
 
 
 def _identity(each: Object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from halfstep import enqueue
@@ -37,10 +39,51 @@ def test_a_worker_that_never_registered_renews_nothing(queue: Queue) -> None:
 def test_a_draining_worker_still_lives_and_finishes(database: Database, worker: Any, queue: Queue, reports: Reports) -> None:
     enqueue(database, "bash")
     claims = worker.claim()
-    queue.drain(worker.id)
+    assert queue.renew(worker.id, draining=True) is False
     assert reports.workers()[0]["state"] == "draining"
-    assert queue.renew(worker.id) is False
+    assert queue.renew(worker.id, draining=True) is False
     assert worker.finish(*claims) == []
+
+
+def test_a_worker_that_was_asked_to_leave_claims_nothing_from_then_on_and_learns_of_it(
+    database: Database, worker: Any, queue: Queue, reports: Reports
+) -> None:
+    enqueue(database, "bash")
+    held = worker.claim(1)
+    enqueue(database, "bash")
+    assert queue.drain(worker.id)
+    assert worker.claim() == []
+    assert queue.renew(worker.id) is True
+    told = reports.workers()[0]
+    assert (told["state"], told["held"]) == ("draining", 1)
+    assert worker.finish(*held) == []
+    assert queue.drain(worker.id)
+
+
+def test_only_a_living_worker_can_be_asked_to_leave(worker: Any, make_worker: Any, queue: Queue) -> None:
+    queue.deregister(worker.id)
+    assert not queue.drain(worker.id)
+    dead = make_worker()
+    dead.die()
+    assert not queue.drain(dead.id)
+
+
+def test_whoever_leaves_while_somebody_asks_it_to_waits_for_nobody_for_ever(
+    make_worker: Any, connect: Callable[[], Database], threads: ThreadPoolExecutor, wait_for_lock_waiters: Callable[[int], None]
+) -> None:
+    worker, asking = make_worker(), connect()
+    asking.execute("BEGIN")
+    assert Queue(asking).drain(worker.id)
+    leaving = threads.submit(Queue(connect()).deregister, worker.id)
+    wait_for_lock_waiters(1)
+    asking.execute("COMMIT")
+    leaving.result(10)
+
+
+def test_a_renewal_keeps_the_most_memory_that_was_told(worker: Any, queue: Queue, reports: Reports) -> None:
+    for told in (None, 5, 3):
+        queue.renew(worker.id, peak_bytes=told)
+    assert reports.workers()[0]["peak_bytes"] == 5
 
 
 def test_a_worker_that_leaves_with_empty_hands_is_gone(worker: Any, queue: Queue, reports: Reports) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from halfstep import NewTask, enqueue, enqueue_many
 from halfstep.claims import Wish
 from halfstep.database import Database
@@ -172,9 +174,73 @@ def test_the_third_lone_death_fails_the_task_as_poison(database: Database, make_
         assert kill(make_worker, alone=True) == [id]
     task = reports.show(id)
     assert (task["state"], task["reason"], task["failures"], task["deaths"], task["lone_deaths"]) == ("failed", "poison", 0, 5, 3)
-    assert task["error"].startswith("5 workers died while they held this task, 3 of them while it ran alone")
+    assert task["error"].startswith(
+        "5 workers died while they held this task, 3 of them while it ran alone: it probably kills them. Worker w on "
+    )
+    assert task["error"].endswith(": how its process ended is not known here.")
     assert [(a["number"], a["outcome"]) for a in task["attempts"]] == [*((n, "lost") for n in range(1, 5)), (5, "failed")]
     assert database.execute("SELECT FROM halfstep.unique_key") == []
+
+
+def test_a_poisoned_task_tells_what_is_known_of_its_last_worker_and_its_own_last_lines(
+    database: Database, make_worker: Any, reports: Reports, queue: Queue
+) -> None:
+    id = enqueue(database, "bash")
+    for _ in range(4):
+        kill(make_worker, alone=reports.show(id)["alone"])
+    last = make_worker(name="last")
+    (claim,) = last.claim(1, alone=True)
+    queue.renew(last.id, peak_bytes=300 * 2**20)
+    lines = [[float(n), "stdout", f"line {n}"] for n in range(6)]
+    queue.write_log(
+        [{"task_id": id, "attempt": claim.attempt, "chunk": n, "lines": lines[2 * n : 2 * n + 2]} for n in range(3)]
+        + [{"task_id": id, "attempt": claim.attempt - 1, "chunk": 9, "lines": [[0.0, "stdout", "of another attempt"]]}]
+    )
+    (card,) = [worker for worker in reports.workers() if worker["name"] == "last"]
+    assert queue.died("last", host=host_of(database, card["id"]), code=-9)
+    queue.rescue()
+    said, lines_said = reports.show(id)["error"].split("\nIts last lines:\n")
+    assert said.endswith(
+        ": its process was ended by signal 9 (SIGKILL); when it last renewed its lease it had used up to 300 MiB of memory."
+    )
+    assert lines_said.splitlines() == [f"  line {n}" for n in range(2, 6)]
+
+
+def host_of(database: Database, worker: str) -> str:
+    return str(database.execute("SELECT host FROM halfstep.worker WHERE id = %(id)s::uuid", {"id": worker})[0]["host"])
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (None, "how its process ended is not known here"),
+        (3, "its process exited with code 3"),
+        (-11, "its process was ended by signal 11 (SIGSEGV)"),
+        (-63, "its process was ended by signal 63"),
+    ],
+)
+def test_the_end_of_a_process_in_words(database: Database, code: int | None, words: str) -> None:
+    assert database.execute("SELECT halfstep.exit_words(%(code)s) AS words", {"code": code})[0]["words"] == words
+
+
+def test_a_death_that_was_seen_is_rescued_at_once_and_told_once(
+    database: Database, make_worker: Any, queue: Queue, reports: Reports
+) -> None:
+    id = enqueue(database, "bash")
+    dead, other = make_worker(name="seen"), make_worker(name="other")
+    dead.claim()
+    host = host_of(database, dead.id)
+    assert not queue.died("seen", host="elsewhere", code=-9)
+    assert not queue.died("unseen", host=host, code=-9)
+    assert queue.died("seen", host=host, code=-9)
+    assert not queue.died("seen", host=host, code=1)
+    assert queue.rescue() == 1
+    (attempt,) = reports.show(id)["attempts"]
+    assert (
+        attempt["error"]
+        == f"The worker was lost while it held the task. Worker seen on {host}: its process was ended by signal 9 (SIGKILL)."
+    )
+    assert queue.renew(other.id) is False
 
 
 def test_neighbours_of_a_killer_are_not_blamed(database: Database, make_worker: Any, reports: Reports) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from halfstep.demand import Backlog, Bounds
 from halfstep_cli.controller import Controller, Cooldown
+from halfstep_cli.crew import Fallen
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Staff:
     pids: list[int] = field(default_factory=list)
     draining: int = 0
     starts: int = 0
+    dead: list[Fallen] = field(default_factory=list)
 
     @property
     def active(self) -> int:
@@ -38,6 +40,10 @@ class Staff:
     def reap(self) -> None:
         pass
 
+    def fallen(self) -> list[Fallen]:
+        told, self.dead = self.dead, []
+        return told
+
 
 @dataclass
 class Work:
@@ -45,6 +51,10 @@ class Work:
     running: int = 0
     alone: int = 0
     holders: set[int] = field(default_factory=set)
+    buried: list[Fallen] = field(default_factory=list)
+
+    def bury(self, fallen: Fallen) -> None:
+        self.buried.append(fallen)
 
     def backlogs(self) -> list[Backlog]:
         return [Backlog("default", 1, False, self.ready, self.alone, 0, self.running, 0)]
@@ -66,6 +76,14 @@ class House:
     def step(self, *, later: float = 0.0) -> int:
         self.clock.now += later
         return self.controller.step().workers
+
+
+def test_a_death_in_the_crew_is_told_to_the_queue_once() -> None:
+    house = House()
+    house.staff.dead.append(Fallen("w", "h", -9, 1.0))
+    house.step()
+    house.step()
+    assert house.work.buried == [Fallen("w", "h", -9, 1.0)]
 
 
 def test_without_work_there_is_no_worker() -> None:

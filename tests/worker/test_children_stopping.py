@@ -37,7 +37,11 @@ def test_a_crash_blames_the_running_task_and_gives_back_the_unstarted(work, oper
     for key in range(10, 20):
         work.send(key, "echo")
     work.ends(*range(20), "culprit")
-    assert work.outcomes["culprit"] == Failed(sentence, reason="crash")
+    culprit = work.outcomes["culprit"]
+    assert (type(culprit), culprit.reason) == (Failed, "crash")
+    said, peak = culprit.error.rsplit(" Its peak memory was ", 1)
+    assert said == sentence
+    assert 5 < int(peak.removesuffix(" MiB.")) < 1000
     assert all(work.outcomes[key] == Succeeded("{}") for key in range(10))
     assert all(work.outcomes[key] == Unstarted(key) for key in range(10, 20))
     assert work.order == [*range(10), "culprit", *range(10, 20)]
@@ -68,7 +72,9 @@ def test_a_body_that_ignores_term_is_killed_with_all_that_it_started(work, tmp_p
     work.until(lambda: ready.exists() and len(ready.read_text().split()) == 3)
     work.pool.stop_body("stubborn", "timeout", grace=0.2)
     work.ends("stubborn", "next")
-    assert work.outcomes["stubborn"] == Failed("The body ran longer than its timeout of 1.5 s.", reason="timeout")
+    assert work.outcomes["stubborn"].reason == "timeout"
+    told = "The body ran longer than its timeout of 1.5 s. It did not end at SIGTERM. The body's process ended with signal 9"
+    assert work.outcomes["stubborn"].error.startswith(f"{told} (SIGKILL). Its peak memory was ")
     assert work.outcomes["next"] == Unstarted("next")
     wait_until(lambda: not any(is_alive(int(pid)) for pid in ready.read_text().split()), what="the end of all three")
 
@@ -183,6 +189,19 @@ def test_a_body_whose_processes_together_use_too_much_is_killed():
         assert work.outcomes["a"].reason == "memory"
         assert work.outcomes["a"].error.endswith("its limit is 128 MiB.")
         assert work.outcomes["b"] == Unstarted("b")
+
+
+def test_a_stop_under_way_can_be_hastened_but_not_put_off(work, tmp_path):
+    ready = tmp_path / "ready"
+    work.send("a", "stubborn", ready=str(ready))
+    work.until(lambda: ready.exists() and len(ready.read_text().split()) == 3)
+    child = work.pool.children[0]
+    work.pool.stop_body("a", "drain", grace=60)
+    work.pool.stop_body("a", "lease", grace=0.1)
+    soon = child.stop.kill_at
+    work.pool.stop_body("a", "lease", grace=60)
+    assert child.stop.kill_at <= soon
+    assert work.ends("a") == [Lost("drain", "The worker was drained while the task ran.")]
 
 
 def test_stopping_the_pool_ends_every_task_once(tmp_path):

@@ -7,6 +7,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 from halfstep.claims import Claim, Ending, settle
@@ -36,6 +37,9 @@ PROGRESS_SECONDS = 0.5
 STOP_LOOK_SECONDS = 0.1
 """How often the pool is asked while a body is being stopped."""
 
+TAIL_LINES, TAIL_WIDTH = 5, 200
+"""What the error of a body that crashed tells of its log."""
+
 Key = tuple[int, int]
 
 
@@ -53,6 +57,7 @@ class Bodies:
         self._wake_fd = wake_fd
         self._pace = Pace()
         self._logs = LogCollector()
+        self._tails: dict[Key, deque[str]] = {}
         self._claims: dict[Key, Claim] = {}
         self._abandoned: set[Key] = set()
         self._stopping: set[Key] = set()
@@ -169,10 +174,11 @@ class Bodies:
             self._abandoned.add(key)
             self._stop(key, "lease")
 
-    def stop_at_most_once(self, reason: str) -> None:
-        """Bodies that must not run twice end before the lease does."""
+    def stop_at_most_once(self, reason: str, *, within: float) -> None:
+        """Bodies that must not run twice end before the lease does: whoever is still there after `within` seconds is killed."""
         for key in [key for key, claim in self._claims.items() if claim.at_most_once]:
-            self._stop(key, reason)
+            self._stopping.add(key)
+            self._pool.stop_body(key, reason, grace=min(within, self._settings.stop_grace))
 
     def stop_all(self, reason: str) -> None:
         """TERM to every body, KILL after the grace."""
@@ -240,6 +246,7 @@ class Bodies:
         if claim is None:
             return
         self._pace.note(seconds)
+        outcome = _with_tail(outcome, self._tails.pop(key, ()))
         self._outgoing.chunks += self._logs.end(claim, at=time.time())
         self._outgoing.progress.pop(claim.id, None)
         if key in self._abandoned:
@@ -258,6 +265,9 @@ class Bodies:
         claim = self._claims.get(key)
         if claim is not None:
             self._logs.add(claim, line, now=now)
+            if key not in self._tails:
+                self._tails[key] = deque(maxlen=TAIL_LINES)
+            self._tails[key].append(line[2][:TAIL_WIDTH])
 
     def _note_progress(self, key: Any, text: str) -> None:
         claim = self._claims.get(key)
@@ -284,6 +294,13 @@ class Bodies:
         elif taken.progress:
             self._progress_at = now + PROGRESS_SECONDS
         return taken
+
+
+def _with_tail(outcome: Outcome, tail: Iterable[str]) -> Outcome:
+    """A body that could not say itself why it ended: its last lines are the evidence."""
+    if tail and isinstance(outcome, Failed) and outcome.reason in ("crash", "memory", "timeout"):
+        return replace(outcome, error="\n  ".join((f"{outcome.error}\nIts last lines:", *tail)))
+    return outcome
 
 
 def _runs_since(child: Child, now: float) -> float:

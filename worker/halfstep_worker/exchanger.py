@@ -57,6 +57,7 @@ class Exchanger(threading.Thread):
         self._uncertain = False
         self._ask_at = 0.0
         self._delay = 0.0
+        self._abandoned = False
         self._stopped = threading.Event()
         self.exchanged: Callable[[float], None] = lambda seconds: None
         """Told how long each exchange took."""
@@ -83,12 +84,12 @@ class Exchanger(threading.Thread):
         return not self._outgoing and not (self._uncertain and self._held)
 
     def stop(self, *, timeout: float) -> bool:
-        """Writes what it has and deregisters; whether that was done within `timeout` seconds."""
+        """Writes what it has and deregisters; whether nothing is left for a rescue after `timeout` seconds."""
         self._stopped.set()
         self._desk.hint("stop")
         if self.is_alive():
             self.join(timeout)
-        return not self.is_alive()
+        return not (self.is_alive() or self._abandoned)
 
     def _round(self) -> None:
         try:
@@ -134,6 +135,7 @@ class Exchanger(threading.Thread):
             self._give_back_the_rest()
             self._queue.deregister(self._worker)
         except HalfstepError as error:
+            self._abandoned = bool(self._held)
             emit("database.away", error=error, delay=0.0)
 
     def _give_back_the_rest(self) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from halfstep.database import ConnectionSettings, Database
 from halfstep.errors import HalfstepError
 from halfstep.events import emit
 from halfstep.queue import Queue
+from halfstep_worker.children.processes import used_below
 from halfstep_worker.settings import WorkerSettings
 
 
@@ -20,6 +23,7 @@ class Pulse:
     worker_id: str = ""  # written by the exchange, when it registers
     turned_at: float = 0.0  # written by the loop, every turn
     busy: int = 0  # written by the loop
+    draining: bool = False  # written by the loop: it claims no more
     fenced: int = 0  # written by the exchange
     renewed_at: float = 0.0  # written by the heartbeat, and by the exchange when it registers: when the renewal was sent
     marked_dead: str = ""  # written by the heartbeat: the registration that others took for dead
@@ -39,14 +43,31 @@ class Heartbeat(threading.Thread):
         self._settings = settings
         self._pulse = pulse
         self._stopped = threading.Event()
+        self._awake = threading.Event()
         self._stuck = False
+        self._peak = 0
+        self.asked: Callable[[], None] = lambda: None
+        """Called in this thread when somebody has asked for a drain."""
+
+    def connect(self) -> None:
+        """Makes the connection. A login may take longer than a renewal where the machine is busy. Raises HalfstepError."""
+        self._database.execute("SELECT")
 
     def run(self) -> None:
         """Beats every `renew_seconds`; at a failure sooner, so that a short outage costs no lease."""
         pause = self._settings.renew_seconds
-        while not self._stopped.wait(pause):
+        while not self._rest(pause):
             pause = self._settings.renew_seconds if self.beat(time.monotonic()) else min(0.5, self._settings.renew_seconds)
         self._database.close()
+
+    def wake(self) -> None:
+        """There is something to say or to hear: beats now. Any thread may call it."""
+        self._awake.set()
+
+    def _rest(self, seconds: float) -> bool:
+        self._awake.wait(seconds)
+        self._awake.clear()
+        return self._stopped.is_set()
 
     def beat(self, now: float) -> bool:
         """One renewal, if the loop deserves it; whether it was recorded."""
@@ -58,20 +79,26 @@ class Heartbeat(threading.Thread):
             return False
         self._stuck = False
         worker = pulse.worker_id
+        self._peak = max(self._peak, used_below(os.getpid()))
         try:
-            drain = self._queue.renew(worker, busy=pulse.busy, fenced=pulse.fenced)
+            drain = self._queue.renew(
+                worker, busy=pulse.busy, fenced=pulse.fenced, draining=pulse.draining, peak_bytes=self._peak
+            )  # fmt: skip
         except HalfstepError:
             return False  # the exchange tells the log that the database is away
         if drain is None:
             pulse.marked_dead = worker
             return False
         pulse.renewed_at = now
+        if drain and not pulse.drain_requested:
+            self.asked()
         pulse.drain_requested = drain
         return True
 
     def stop(self) -> None:
         """Stops beating; returns when the thread has ended. Twice is fine."""
         self._stopped.set()
+        self._awake.set()
         if self.is_alive():
             self._database.interrupt()
             self.join(timeout=10)

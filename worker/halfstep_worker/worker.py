@@ -7,16 +7,14 @@ import time
 from collections import deque
 
 from halfstep.claims import Claim
-from halfstep.database import ConnectionSettings, Database
 from halfstep.events import emit
-from halfstep.hints import HintListener
-from halfstep.migrate import check_schema
 from halfstep_worker.bodies import Bodies
 from halfstep_worker.children import shield
 from halfstep_worker.desk import Desk
 from halfstep_worker.exchanger import Exchanger
-from halfstep_worker.heartbeat import Heartbeat, Pulse, lease_left
-from halfstep_worker.metrics import WorkerHealth, WorkerMetrics, worker_server
+from halfstep_worker.heartbeat import Pulse, lease_left
+from halfstep_worker.membership import Membership
+from halfstep_worker.metrics import WorkerMetrics
 from halfstep_worker.settings import WorkerSettings
 from halfstep_worker.source import SourceWatch
 
@@ -34,16 +32,12 @@ class Worker:
         self._desk = Desk()
         self._pulse = Pulse()
         self._bodies = Bodies(settings, wake_fd=self._desk.wake_fd)
-        self._exchanger = Exchanger(settings, self._desk, self._pulse)
-        self._heartbeat = Heartbeat(settings, self._pulse)
-        self._listener = HintListener(settings.listen_url or settings.database_url, self._desk.hint) if settings.notify else None
         self._source = SourceWatch(settings.source)
-        self._metrics = WorkerMetrics(
+        metrics = WorkerMetrics(
             settings, self._pulse, children=lambda: self._bodies.children_started, leaves=lambda: self._drain_wanted
         )
-        self._exchanger.exchanged = self._metrics.exchanged
-        self._health = WorkerHealth(settings, self._pulse)
-        self._server = worker_server(settings, self._metrics, self._health)
+        exchanger = Exchanger(settings, self._desk, self._pulse)
+        self._membership = Membership(settings, self._desk, self._pulse, exchanger, metrics)
         self._waiting: deque[Claim] = deque()
         self._waiting_since: float | None = None
         self._drain_wanted = False
@@ -54,15 +48,21 @@ class Worker:
     def drain(self) -> None:
         """Claim no more, hand back what has not started, let bodies end within the grace, then stop them and leave."""
         self._drain_wanted, self._stays_until = True, 0.0
+        os.eventfd_write(self._desk.wake_fd, 1)  # a wait is not ended by a signal alone
 
     def stop(self) -> None:
         """Like `drain`, without the grace."""
-        self.drain()
         self._stop_wanted = True
+        self.drain()
 
     def run(self) -> int:
         """Works until drained; 0 if everything was written, 1 if something is left to be rescued. Raises HalfstepError."""
-        self._start()
+        shield()
+        if not self._membership.arrive(unless=lambda: self._drain_wanted):
+            return 0
+        self._bodies.start()
+        self._membership.join()
+        self._membership.work()
         try:
             while not self._is_done():
                 self._turn(time.monotonic())
@@ -70,22 +70,7 @@ class Worker:
             written = self._close()
         return 0 if written else 1
 
-    # -- start and end
-
-    def _start(self) -> None:
-        shield()
-        _check_database(self.settings)
-        if self._server:
-            self._server.start()
-        self._bodies.start()
-        self._exchanger.register()
-        self._pulse.turned_at = time.monotonic()
-        self._heartbeat.start()
-        self._exchanger.start()
-        if self._listener:
-            self._listener.start()
-        served = ", ".join(self.settings.queues) if self.settings.queues is not None else "all queues"
-        emit("worker.started", name=self.settings.name, queues=served, slots=self.settings.slots)
+    # -- its end
 
     def _is_done(self) -> bool:
         left = self._draining_since is not None and not self._waiting and not self._bodies.running
@@ -94,17 +79,7 @@ class Worker:
     def _close(self) -> bool:
         self._bodies.stop()
         self._desk.send(self._bodies.take_outgoing(time.monotonic(), everything=True))
-        patience = self.settings.stop_grace + 10
-        self._pulse.turned_at = time.monotonic() + patience  # the exchange still writes: the lease is not to end meanwhile
-        written = self._exchanger.stop(timeout=patience)
-        if self._listener:
-            self._listener.stop()
-        self._heartbeat.stop()
-        self._health.end()
-        if self._server:
-            self._server.stop()
-        emit("worker.stopped", name=self.settings.name)
-        return written
+        return self._membership.leave(seconds=self.settings.stop_grace + 10)
 
     # -- one turn
 
@@ -147,8 +122,8 @@ class Worker:
         self._bodies.cancel_unstarted(waiting)
 
     def _lay_on(self, now: float) -> None:
-        """Gives waiting claims to children, unless the worker leaves."""
-        if self._drain_wanted:
+        """Gives waiting claims to children, unless the worker leaves, or its lease is over: then they may be somebody else's."""
+        if self._drain_wanted or lease_left(self._pulse, self.settings, now=now) <= 0:
             return
         self._bodies.lay_on(self._waiting, now)
         if not self._waiting:
@@ -170,8 +145,9 @@ class Worker:
         self._bodies.enforce_timeouts(now)
         for error in self._bodies.troubles():
             emit("source.broken", error=error)
-        if lease_left(self._pulse, self.settings, now=now) < self.settings.lease_seconds / 4:
-            self._bodies.stop_at_most_once("lease")
+        left = lease_left(self._pulse, self.settings, now=now)
+        if left < self.settings.lease_seconds / 4:
+            self._bodies.stop_at_most_once("lease", within=max(0.0, left / 2))
         if self.settings.parent is not None and os.getppid() != self.settings.parent and not self._drain_wanted:
             emit("worker.parent_gone")
             self.drain()
@@ -185,16 +161,9 @@ class Worker:
         if self._draining_since is None:
             self._draining_since = now
             self._desk.aim(0)
+            self._membership.say_draining()
             emit("worker.draining", running=self._bodies.running)
             self._bodies.warn("drain")
         self._hand_back("drain")
         if self._bodies.running and (self._stop_wanted or now - self._draining_since > self.settings.grace):
             self._bodies.stop_all("drain")
-
-
-def _check_database(settings: WorkerSettings) -> None:
-    database = Database(settings.database_url, ConnectionSettings("halfstep worker"))
-    try:
-        check_schema(database)
-    finally:
-        database.close()

@@ -7,6 +7,7 @@ import typer
 from halfstep_cli.commands import (
     administration,
     doctor,
+    drain,
     enqueueing,
     exporter,
     logs,
@@ -22,5 +23,19 @@ from halfstep_cli.commands import (
 
 def register(app: typer.Typer) -> None:
     """All of them, in the order that the help shows."""
-    for module in (enqueueing, tasks, logs, queues, worker, workers, pods, scaler, exporter, administration, uninstall, doctor):
+    for module in (
+        enqueueing,
+        tasks,
+        logs,
+        queues,
+        worker,
+        workers,
+        drain,
+        pods,
+        scaler,
+        exporter,
+        administration,
+        uninstall,
+        doctor,
+    ):
         module.register(app)

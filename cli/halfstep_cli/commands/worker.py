@@ -32,7 +32,7 @@ class Served:
     """What the worker serves, and how much of it."""
 
     queues: Annotated[
-        str | None, typer.Option(metavar="A,B", envvar="HALFSTEP_QUEUES", help="Queues to serve. Default: all.")
+        str | None, typer.Option(metavar="A,B", envvar="HALFSTEP_QUEUES", help="Queues to serve. Default: all (*).")
     ] = None
     slots: Annotated[
         int | None,
@@ -196,6 +196,8 @@ def _queues(text: str | None) -> list[str] | None:
     from halfstep.names import check_queue_name
 
     names = words([text]) if text is not None else []
+    if names == ["*"]:
+        return None
     for name in names:
         check_queue_name(name)
     return names or None

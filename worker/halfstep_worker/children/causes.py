@@ -12,8 +12,12 @@ from halfstep_worker.children import processes
 SEEN_DEAD_MS = 1000
 
 
-def cause_of(code: int) -> str:
-    """One sentence for an exit code; a negative one is a signal."""
+def cause_of(code: int, *, peak: int | None = None) -> str:
+    """How a process ended: its exit code (negative: a signal), and if known the most memory it ever used, in bytes."""
+    return _end_of(code) if peak is None else f"{_end_of(code)} Its peak memory was {size_text(peak)}."
+
+
+def _end_of(code: int) -> str:
     if code >= 0:
         return f"The body's process exited with code {code} before the body returned."
     try:

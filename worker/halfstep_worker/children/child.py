@@ -10,7 +10,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from halfstep.errors import HalfstepError
 from halfstep.outcomes import Failed, Outcome
@@ -208,6 +208,12 @@ class Child:
         running = self._page.running()
         return running is not None and running[0] == sent.number
 
+    def is_stopping(self, sent: Sent, grace: float) -> bool:
+        """Whether it is being stopped already; if for this task, it has no more than `grace` seconds left from now on."""
+        if self.stop and self.stop.number == sent.number and self.stop.kill_at < float("inf"):
+            self.stop.kill_at = min(self.stop.kill_at, time.monotonic() + grace)
+        return self.stop is not None
+
     def end_body(self, sent: Sent, reason: str, grace: float) -> list[TaskMessage]:
         """TERM to the group of a body that runs or is about to; the child ends with it. What it has not read comes back.
 
@@ -240,12 +246,18 @@ class Child:
     def _end_of(self, sent: Sent, cause: str, unread: set[int]) -> Event:
         begun = self._page.words[pages.BEGUN] == sent.number
         if self.stop and self.stop.number == sent.number and (begun or self.stop.reason in ("timeout", "cancelled")):
-            return Ended(sent.task.key, stopped(self.stop.reason, sent.task.timeout), self._seconds(sent))
+            return Ended(sent.task.key, self._stopped(self.stop, sent, cause), self._seconds(sent))
         if sent.outcome is not None:
             return Ended(sent.task.key, sent.outcome, sent.seconds)
         if sent.number in unread or not begun:
             return Unstarted(sent.task.key)
         return Ended(sent.task.key, self._crash(cause), self._seconds(sent))
+
+    def _stopped(self, stop: Stop, sent: Sent, cause: str) -> Outcome:
+        outcome = stopped(stop.reason, sent.task.timeout)
+        if isinstance(outcome, Failed) and stop.kill_at == float("inf"):
+            return replace(outcome, error=f"{outcome.error} It did not end at SIGTERM. {cause}")
+        return outcome
 
     def _crash(self, cause: str) -> Outcome:
         if self.over_memory:

@@ -87,10 +87,10 @@ class Pool:
         """End one task: `timeout`, `cancelled`, `drain` or `lease`. Its event says that reason, whatever the body does.
 
         TERM to its process group now, KILL after `grace` seconds. A task that has not begun is taken out of the queue;
-        one that has just ended keeps its own outcome; an unknown key is passed over.
+        one that has just ended keeps its own outcome; an unknown key is passed over. Said again, only an earlier KILL counts.
         """
         found = next(((child, sent) for child in self.children if (sent := child.find(key))), None)
-        if not found or found[0].stop:
+        if not found or found[0].is_stopping(found[1], grace):
             return
         child, sent = found
         if not child.runs(sent) and (task := child.withdraw(key)):
@@ -267,10 +267,10 @@ class Pool:
             case ["unforked", int(identity), str(cause)]:
                 self._pause_forks()
                 self._bury(identity, cause)
-            case ["ended", int(identity), int(code), int()]:
+            case ["ended", int(identity), int(code), int(peak_kib)]:
                 if code and identity in self._children and not self._children[identity].has_begun:
                     self._pause_forks()
-                self._bury(identity, cause_of(code))
+                self._bury(identity, cause_of(code, peak=peak_kib * 1024))
 
     def _pause_forks(self) -> None:
         """A child that could not even begin will not be the last one."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 import select
 import time
 
-from halfstep.database import ConnectionSettings, Database
 from halfstep.events import emit
-from halfstep.hints import HintListener
-from halfstep.migrate import check_schema
 from halfstep_worker.desk import Desk
-from halfstep_worker.heartbeat import Heartbeat, Pulse, lease_left
+from halfstep_worker.heartbeat import Pulse, lease_left
 from halfstep_worker.kubernetes.cockpit import Cockpit
 from halfstep_worker.kubernetes.exchange import PodExchanger
-from halfstep_worker.metrics import WorkerHealth, WorkerMetrics, worker_server
+from halfstep_worker.membership import Membership
+from halfstep_worker.metrics import WorkerMetrics
 from halfstep_worker.settings import WorkerSettings
 
 TURN_SECONDS = 0.5
@@ -34,12 +32,8 @@ class Launcher:
         self._desk = Desk()
         self._pulse = Pulse()
         self._exchanger = PodExchanger(settings, self._desk, self._pulse)
-        self._heartbeat = Heartbeat(settings, self._pulse)
-        self._listener = HintListener(settings.listen_url or settings.database_url, self._desk.hint) if settings.notify else None
-        self._metrics = WorkerMetrics(settings, self._pulse, leaves=lambda: self._drain_wanted)
-        self._exchanger.exchanged = self._metrics.exchanged
-        self._health = WorkerHealth(settings, self._pulse)
-        self._server = worker_server(settings, self._metrics, self._health)
+        metrics = WorkerMetrics(settings, self._pulse, leaves=lambda: self._drain_wanted)
+        self._membership = Membership(settings, self._desk, self._pulse, self._exchanger, metrics)
         self._drain_wanted = False
         self._draining_since: float | None = None
         self._facts_at = 0.0
@@ -55,6 +49,8 @@ class Launcher:
 
     def run(self) -> int:
         """Works until drained; 0 if everything was written. Raises HalfstepError at the start."""
+        if not self._membership.arrive(unless=lambda: self._drain_wanted):
+            return 0
         self._start()
         try:
             while not self._is_done(time.monotonic()):
@@ -66,31 +62,16 @@ class Launcher:
     # -- start and end
 
     def _start(self) -> None:
-        self._check_database()
-        if self._server:
-            self._server.start()
-        self._exchanger.register()
+        self._membership.join()
         self._cockpit.start(
             self._exchanger.installation(), lambda: lease_left(self._pulse, self.settings, now=time.monotonic())
         )  # fmt: skip
         self._cockpit.flights.alive = self._turned
         self._turned()
-        self._heartbeat.start()
-        self._exchanger.start()
-        if self._listener:
-            self._listener.start()
-        served = ", ".join(self.settings.queues) if self.settings.queues is not None else "all queues"
-        emit("worker.started", name=self.settings.name, queues=served, slots=self.settings.slots)
+        self._membership.work()
 
     def _turned(self) -> None:
         self._pulse.turned_at = time.monotonic()
-
-    def _check_database(self) -> None:
-        database = Database(self.settings.database_url, ConnectionSettings("halfstep launcher"))
-        try:
-            check_schema(database)
-        finally:
-            database.close()
 
     def _is_done(self, now: float) -> bool:
         if self._draining_since is None:
@@ -100,16 +81,7 @@ class Launcher:
     def _close(self) -> bool:
         self._cockpit.stop()
         self._send()
-        self._pulse.turned_at = time.monotonic() + LEAVE_SECONDS
-        written = self._exchanger.stop(timeout=LEAVE_SECONDS)
-        if self._listener:
-            self._listener.stop()
-        self._heartbeat.stop()
-        self._health.end()
-        if self._server:
-            self._server.stop()
-        emit("worker.stopped", name=self.settings.name)
-        return written
+        return self._membership.leave(seconds=LEAVE_SECONDS)
 
     # -- one turn
 
@@ -143,6 +115,7 @@ class Launcher:
     def _leave(self, now: float) -> None:
         if self._draining_since is None:
             self._draining_since = now
+            self._membership.say_draining()
             emit("worker.draining", running=len(self._cockpit.flights))
             self._cockpit.flights.leave()
 

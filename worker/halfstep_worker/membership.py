@@ -1,0 +1,108 @@
+"""What makes a process a member of the queue, be it a worker or a launcher: registration, lease, exchange, hints, probes."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from halfstep.database import ConnectionSettings, Database
+from halfstep.errors import DatabaseUnavailable, LoginRefused
+from halfstep.events import emit
+from halfstep.hints import HintListener
+from halfstep.migrate import check_schema
+from halfstep_worker.desk import Desk, Incoming
+from halfstep_worker.exchanger import Exchanger
+from halfstep_worker.heartbeat import Heartbeat, Pulse
+from halfstep_worker.metrics import WorkerHealth, WorkerMetrics, worker_server
+from halfstep_worker.settings import WorkerSettings
+
+ARRIVAL_SECONDS = 60.0
+"""So long a member that starts waits for the database, which may be restarting: who starts members waits longer each time."""
+
+
+class Membership:
+    """In this order: `arrive`, `join`, `work`, and `leave` whatever happened. Used by the thread of the loop."""
+
+    def __init__(self, settings: WorkerSettings, desk: Desk, pulse: Pulse, exchanger: Exchanger, metrics: WorkerMetrics) -> None:
+        self._settings = settings
+        self._desk = desk
+        self._pulse = pulse
+        self._exchanger = exchanger
+        self._exchanger.exchanged = metrics.exchanged
+        self._heartbeat = Heartbeat(settings, pulse)
+        self._heartbeat.asked = lambda: desk.deliver(Incoming(drain=True))
+        self._listener = HintListener(settings.listen_url or settings.database_url, self._hint) if settings.notify else None
+        self._health = WorkerHealth(settings, pulse)
+        self._server = worker_server(settings, metrics, self._health)
+
+    def arrive(self, *, unless: Callable[[], bool]) -> bool:
+        """Serves the probes and waits for the database, a minute at most; False if `unless` came true meanwhile.
+
+        Raises DatabaseUnavailable, and at once LoginRefused and SchemaMismatch, which no waiting cures.
+        """
+        if self._server:
+            self._server.start()
+        deadline, delay = time.monotonic() + ARRIVAL_SECONDS, 0.0
+        while not unless():
+            try:
+                _check_database(self._settings)
+                return True
+            except LoginRefused:
+                raise
+            except DatabaseUnavailable as error:
+                if time.monotonic() > deadline:
+                    raise
+                if not delay:
+                    emit("database.away", error=error, delay=0.2)
+                delay = min(1.0, delay * 2 or 0.2)
+                threading.Event().wait(delay * random.uniform(0.5, 1.0))
+        return False
+
+    def join(self) -> None:
+        """Registers. The lease is renewed from now on, by a connection that is older than the lease. Raises HalfstepError."""
+        self._heartbeat.connect()
+        self._exchanger.register()
+        self._pulse.turned_at = time.monotonic()
+        self._heartbeat.start()
+
+    def work(self) -> None:
+        """Claims, and hears hints."""
+        self._exchanger.start()
+        if self._listener:
+            self._listener.start()
+        served = ", ".join(self._settings.queues) if self._settings.queues is not None else "all queues"
+        emit("worker.started", name=self._settings.name, queues=served, slots=self._settings.slots)
+
+    def say_draining(self) -> None:
+        """With the next renewal, which is now; the loop does not wait for it."""
+        self._pulse.draining = True
+        self._heartbeat.wake()
+
+    def leave(self, *, seconds: float) -> bool:
+        """Writes what is left and deregisters; whether all of it was written within `seconds`."""
+        self._pulse.turned_at = time.monotonic() + seconds  # the exchange still writes: the lease is not to end meanwhile
+        written = self._exchanger.stop(timeout=seconds)
+        if self._listener:
+            self._listener.stop()
+        self._heartbeat.stop()
+        self._health.end()
+        if self._server:
+            self._server.stop()
+        emit("worker.stopped", name=self._settings.name)
+        return written
+
+    def _hint(self, word: str) -> None:
+        """In the listener's thread."""
+        if word == "drain":  # somebody is to leave; it may be this one
+            self._heartbeat.wake()
+        self._desk.hint(word)
+
+
+def _check_database(settings: WorkerSettings) -> None:
+    database = Database(settings.database_url, ConnectionSettings("halfstep worker"))
+    try:
+        check_schema(database)
+    finally:
+        database.close()
