@@ -13,7 +13,7 @@ help:
 	@echo "make cluster [ARGS=...]           run the tests that need Kubernetes: on KUBECONFIG, else on one of their own, started if need be (root)"
 	@echo "make cluster-up [KWOK=1 KEDA=1]   start that cluster; make cluster-down stops it and leaves nothing"
 	@echo "make bench [ARGS=...]             tasks a second on this machine"
-	@echo "make bars [ROOM=pods] [JSON=1]    measure what is promised: one line a bar"
+	@echo "make bars [ROOM=pods] [ONLY=WORD] what is promised, measured: one line a bar; JSON=1"
 	@echo "make soak [MINUTES=30]            mixed work while workers and the server are made to fail, and a balance sheet"
 	@echo "make publish REGISTRY=... [TAG=...]  build and push the image, and pin its digest in manifests/overlays/production"
 	@echo "make proto                        make the code of KEDA's protocol anew"
@@ -44,7 +44,7 @@ bench: local
 	@.venv/bin/halfstep bench drain --tasks 20000 $(ARGS)
 
 bars: dev
-	@PYTHONPATH=tests .venv/bin/python -m benchmarks.bars $(if $(ROOM),--room $(ROOM)) $(if $(JSON),--json)
+	@PYTHONPATH=tests .venv/bin/python -m benchmarks.bars $(if $(ROOM),--room $(ROOM)) $(if $(ONLY),--only "$(ONLY)") $(if $(JSON),--json)
 
 soak: dev
 	@PYTHONPATH=tests .venv/bin/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import faults_recovery, faults_siege
+from benchmarks import faults_database, faults_recovery, faults_siege
 from benchmarks.bars import Measure
 
-MEASUREMENTS: dict[str, Measure] = {**faults_siege.MEASUREMENTS, **faults_recovery.MEASUREMENTS}
+MEASUREMENTS: dict[str, Measure] = {**faults_siege.MEASUREMENTS, **faults_recovery.MEASUREMENTS, **faults_database.MEASUREMENTS}

@@ -33,14 +33,14 @@ class NotMeasured(HalfstepError):
 
 
 @contextmanager
-def installation() -> Iterator[Installation]:
-    """The demo at zero; NotMeasured if it does not come so far, or where there is no cluster."""
+def installation(**options: Any) -> Iterator[Installation]:
+    """The demo at zero, with options of `installed`; NotMeasured if it does not come so far, or where there is no cluster."""
     kubeconfig = os.environ.get("KUBECONFIG")
     if not kubeconfig:
         raise NotMeasured("There is no cluster to measure on; `make bars ROOM=keda` starts one, or takes that of KUBECONFIG.")
     with tempfile.TemporaryDirectory(prefix="halfstep-bars-") as folder:
         try:
-            with installed(connect(kubeconfig), Path(folder) / "overlay") as here:
+            with installed(connect(kubeconfig), Path(folder) / "overlay", **options) as here:
                 yield here
         except AssertionError as error:
             raise NotMeasured(str(error)) from None

@@ -2,9 +2,9 @@
 
     python -m benchmarks.soak --minutes 30 [--seed N] [--json]
 
-Two workers are left in peace: their memory and open files, and the server's connections and dead rows, are watched and have to stay
-flat. Exit code 1 if a task was lost, a repeat is unexplained, or something grew. Uses the helpers of tests/, which has to be on
-PYTHONPATH, and a PostgreSQL of its own.
+Two workers are left in peace: their memory and open files, and the server's connections and dead rows, are watched and have to
+stay flat. Exit code 1 if a task was lost, a repeat is unexplained, or something grew. Uses the helpers of tests/, which has to be
+on PYTHONPATH, and a PostgreSQL of its own.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -141,6 +142,14 @@ class Database:
             raw = connection.connection.dbapi_connection
             if raw is not None:
                 raw.cancel()
+
+    def abandon(self) -> None:
+        """Breaks the connection off, from another thread. Asks nobody: the server may be away. A commit may come through."""
+        connection = self._connection
+        if connection is not None and not connection.invalidated:
+            raw = cast(Any, connection.connection.dbapi_connection)
+            with suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(raw.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
 
     def _connected(self) -> sa.Connection:
         if self._connection is None or self._connection.closed:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from poolers import pooled
+
 HERE = Path(__file__).parent
 QUICK: dict[str, Any] = {
     "slots": 2,
@@ -22,9 +24,15 @@ QUICK: dict[str, Any] = {
 
 
 class WorkerProcess:
-    """One worker. `stop` drains it and returns its exit code. failpoints: see halfstep/failpoints.py."""
+    """One worker. `stop` drains it and returns its exit code. failpoints: see halfstep/failpoints.py.
+
+    With HALFSTEP_TEST_POOLER in the environment it goes through PgBouncer, as an installation with our component does.
+    """
 
     def __init__(self, url: str, source: Path, log: Path, *, failpoints: str = "", variant: str = "", **settings: Any) -> None:
+        if os.environ.get("HALFSTEP_TEST_POOLER"):
+            settings.setdefault("listen_url", url)
+            url = pooled(url)
         given = QUICK | {"database_url": url, "source": str(source)} | settings
         self.name = settings.get("name", "")
         self.log = log

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubernetes.client import AppsV1Api
+from kubernetes.client import CustomObjectsApi
 from kubernetes.client.exceptions import ApiException
 from kubernetes.watch import Watch
 from urllib3.exceptions import HTTPError
@@ -42,16 +42,24 @@ class Replicas:
 
     def __init__(self, cluster: Cluster) -> None:
         self.seen: list[tuple[float, str, int]] = []
-        self._api = AppsV1Api(cluster.api)
-        found: Any = self._api.list_namespaced_deployment(SYSTEM)
-        self._version = found.metadata.resource_version
-        self._last = {each.metadata.name: each.spec.replicas for each in found.items}
+        self._api = CustomObjectsApi(cluster.api)  # its answers are plain JSON: making models takes longer than KEDA does
+        found: Any = self._list()
+        self._version = found["metadata"]["resourceVersion"]
+        self._last = {each["metadata"]["name"]: each["spec"]["replicas"] for each in found["items"]}
         self._stopped = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def since(self, moment: float, name: str) -> list[tuple[float, int]]:
         """Changes after `moment`: seconds after it, and the number."""
         return [(at - moment, number) for at, which, number in self.seen if which == name and at > moment]
+
+    def now(self, name: str) -> int:
+        """The number that was seen last."""
+        return int(self._last[name])
+
+    def reached(self, number: int, name: str, *, since: float) -> float | None:
+        """Seconds from `since` until it was first so many or more; None: not yet."""
+        return next((at for at, seen in self.since(since, name) if seen >= number), None)
 
     def stop(self) -> None:
         """The thread ends with its stream; it is a daemon."""
@@ -62,15 +70,18 @@ class Replicas:
             with suppress(ApiException, HTTPError):
                 self._follow()
 
+    def _list(self, **options: Any) -> Any:
+        return self._api.list_namespaced_custom_object("apps", "v1", SYSTEM, "deployments", **options)
+
     def _follow(self) -> None:
-        listing = self._api.list_namespaced_deployment
-        stream = Watch().stream(listing, SYSTEM, resource_version=self._version, timeout_seconds=60)
+        stream = Watch().stream(self._list, resource_version=self._version, timeout_seconds=60)
         for event in stream:
             found: Any = event["object"]
-            self._version = found.metadata.resource_version
-            if self._last.get(found.metadata.name) != found.spec.replicas:
-                self._last[found.metadata.name] = found.spec.replicas
-                self.seen.append((time.time(), found.metadata.name, found.spec.replicas))
+            name, number = found["metadata"]["name"], found["spec"]["replicas"]
+            self._version = found["metadata"]["resourceVersion"]
+            if self._last.get(name) != number:
+                self._last[name] = number
+                self.seen.append((time.time(), name, number))
 
 
 @dataclass(slots=True)
@@ -89,10 +100,7 @@ class FullRun:
         """All in one transaction; `more`: further SQL in it."""
         values = {"bash": json.dumps(BASH), "pod": json.dumps(POD), "both": json.dumps(BASH_IN_A_POD)}
         counts = {"bodies": BODIES, "pods": PODS, "pods_with_bodies": PODS_WITH_BODIES}
-        with closing(self.here.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(ENQUEUE + more, values | counts)
-            connection.commit()
-        self.committed_at = time.time()
+        self.committed_at = self.commit(ENQUEUE + more, values | counts)
 
     def wait_for_the_end(self, *, tasks: int = ALL) -> None:
         """Until so many tasks are over, and then until KEDA has taken everything away."""
@@ -103,6 +111,14 @@ class FullRun:
             self.pod_restarts[pod.metadata.name] = sum(each.restart_count for each in pod.status.container_statuses or ())
         self.here.wait_for_replicas(NONE, seconds=GONE_SECONDS)
         self.gone_after = time.time() - self.committed_at
+
+    def commit(self, query: str, values: Mapping[str, Any] | None = None) -> float:
+        """Changes something; when COMMIT was sent, by time.time()."""
+        with closing(self.here.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(query, values)
+            sent = time.time()
+            connection.commit()
+        return sent
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the database answers."""

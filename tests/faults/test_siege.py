@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import closing
+
+import pytest
 
 from balance import Balance, balance
 from effects import Effects
 from halfstep.database import Database
+from halfstep.producer import NewTask, enqueue_many
 from own_server import OwnServer
-from siege import Crashes, Fate, Producer, Siege, live_tasks, plan
+from siege import Crashes, Producer, Siege, is_stopped, live_tasks, plan
 from waiting import wait_until
 from worker_processes import WorkerProcess
 
@@ -49,12 +53,16 @@ def test_nothing_is_lost_or_ended_twice_whatever_kills_freezes_and_crashes(
     assert siege.done()["stop"] == 4
 
 
-def test_without_the_fence_the_same_check_finds_finishes_that_were_accepted_too_late(
-    database_url: str, start_worker: Start, effects: Effects, seed: int
+@pytest.mark.parametrize("variant", ["", "fence"], ids=["with the fence", "without"])
+def test_a_frozen_workers_late_finish_is_accepted_only_without_the_fence_and_then_the_balance_tells(
+    database: Database, start_worker: Start, effects: Effects, variant: str
 ) -> None:
-    fates = [Fate("finish.before", "stop", age=2.0) for _ in range(3)]
-    siege = Siege(start_worker, fates, crew=5, variant="fence")
-    producer = Producer(database_url, effects, count=200, seconds=8, seed=seed)
-    sheet = besiege(siege, producer, None, database_url, seconds=90)
-    print(sheet)
-    assert sheet.problems
+    frozen = start_worker(name="frozen", failpoints="finish.before=stop", variant=variant)
+    tasks = enqueue_many(database, [NewTask("python", effects.call(2.0), {})] * 2)
+    wait_until(lambda: is_stopped(frozen.process.pid), what="the freeze, with an end in hand")
+    start_worker(name="heir", variant=variant)
+    wait_until(lambda: any(attempt == 2 for _, attempt in effects.starts()), seconds=20, what="the second start")
+    frozen.signal(signal.SIGCONT)
+    wait_until(lambda: live_tasks(database) == 0, seconds=20, what="the end of both tasks")
+    sheet = balance(database, effects, tasks)
+    assert bool(sheet.problems) == bool(variant), str(sheet)

@@ -115,7 +115,7 @@ def test_a_nul_in_a_parameter_is_refused_before_it_is_sent(database: Database) -
 def test_a_wrong_password_and_an_unknown_database_are_told_apart_from_no_server(server: Any, unused_port: int) -> None:
     name, _ = server.owner
     tries = {
-        server.url("nowhere"): "check HALFSTEP_DATABASE_URL",
+        server.url("nowhere"): "check the names in HALFSTEP_DATABASE_URL",
         f"postgresql://x:geheim@127.0.0.1:{unused_port}/x": "check HALFSTEP_DATABASE_URL and that the server runs",
     }
     if "HALFSTEP_TEST_SERVER_URL" not in os.environ:  # a given server may trust everybody

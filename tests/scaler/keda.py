@@ -27,8 +27,8 @@ from halfstep_scaler.proto.externalscaler_pb2 import (
     IsActiveResponse,
     ScaledObjectRef,
 )
-from waiting import wait_until
 from proxy import Proxy
+from waiting import wait_until
 
 HERE = Path(__file__).parent
 PATH = "/externalscaler.ExternalScaler/"

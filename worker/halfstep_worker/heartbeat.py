@@ -100,7 +100,7 @@ class Heartbeat(threading.Thread):
         self._stopped.set()
         self._awake.set()
         if self.is_alive():
-            self._database.interrupt()
+            self._database.abandon()
             self.join(timeout=10)
 
 

@@ -20,6 +20,7 @@ max_client_conn = 5000
 default_pool_size = {size}
 reserve_pool_size = 5
 query_wait_timeout = 15
+server_login_retry = 1
 server_tls_sslmode = prefer
 """
 
