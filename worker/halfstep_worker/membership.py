@@ -23,10 +23,14 @@ ARRIVAL_SECONDS = 60.0
 
 
 class Membership:
-    """In this order: `arrive`, `join`, `work`, and `leave` whatever happened. Used by the thread of the loop."""
+    """In this order: `arrive`, `join`, `work`, and `leave` whatever happened. Used by the thread of the loop.
+
+    metrics: also says whether the member is about to leave; then it insists on nothing any more.
+    """
 
     def __init__(self, settings: WorkerSettings, desk: Desk, pulse: Pulse, exchanger: Exchanger, metrics: WorkerMetrics) -> None:
         self._settings = settings
+        self._leaves = metrics.leaves
         self._desk = desk
         self._pulse = pulse
         self._exchanger = exchanger
@@ -37,35 +41,26 @@ class Membership:
         self._health = WorkerHealth(settings, pulse)
         self._server = worker_server(settings, metrics, self._health)
 
-    def arrive(self, *, unless: Callable[[], bool]) -> bool:
-        """Serves the probes and waits for the database, a minute at most; False if `unless` came true meanwhile.
+    def arrive(self) -> bool:
+        """Serves the probes and waits for the database, a minute at most; False if we are to leave.
 
         Raises DatabaseUnavailable, and at once LoginRefused and SchemaMismatch, which no waiting cures.
         """
         if self._server:
             self._server.start()
-        deadline, delay = time.monotonic() + ARRIVAL_SECONDS, 0.0
-        while not unless():
-            try:
-                _check_database(self._settings)
-                return True
-            except LoginRefused:
-                raise
-            except DatabaseUnavailable as error:
-                if time.monotonic() > deadline:
-                    raise
-                if not delay:
-                    emit("database.away", error=error, delay=0.2)
-                delay = min(1.0, delay * 2 or 0.2)
-                threading.Event().wait(delay * random.uniform(0.5, 1.0))
-        return False
+        return _insist(lambda: _check_database(self._settings), self._leaves)
 
-    def join(self) -> None:
-        """Registers. The lease is renewed from now on, by a connection that is older than the lease. Raises HalfstepError."""
-        self._heartbeat.connect()
-        self._exchanger.register()
+    def join(self) -> bool:
+        """Registers, insisting as `arrive` does. The lease is renewed from now on, by a connection that is older than it."""
+        if not _insist(self._register, self._leaves):
+            return False
         self._pulse.turned_at = time.monotonic()
         self._heartbeat.start()
+        return True
+
+    def _register(self) -> None:
+        self._heartbeat.connect()
+        self._exchanger.register()
 
     def work(self) -> None:
         """Claims, and hears hints."""
@@ -98,6 +93,23 @@ class Membership:
         if word == "drain":  # somebody is to leave; it may be this one
             self._heartbeat.wake()
         self._desk.hint(word)
+
+
+def _insist(action: Callable[[], None], unless: Callable[[], bool]) -> bool:
+    """Until the database lets it happen. An action whose reply was lost may happen twice."""
+    deadline, delay = time.monotonic() + ARRIVAL_SECONDS, 0.0
+    while not unless():
+        try:
+            action()
+            return True
+        except DatabaseUnavailable as error:
+            if isinstance(error, LoginRefused) or time.monotonic() > deadline:
+                raise
+            if not delay:
+                emit("database.away", error=error, delay=0.2)
+            delay = min(1.0, delay * 2 or 0.2)
+            threading.Event().wait(delay * random.uniform(0.5, 1.0))
+    return False
 
 
 def _check_database(settings: WorkerSettings) -> None:

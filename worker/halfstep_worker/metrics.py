@@ -25,7 +25,7 @@ class WorkerMetrics(Collector):
         self._settings = settings
         self._pulse = pulse
         self._children = children
-        self._leaves = leaves
+        self.leaves = leaves
         self.registry = CollectorRegistry()
         self._exchanges = Histogram(
             names.WORKER_EXCHANGES.name, names.WORKER_EXCHANGES.help, buckets=names.BUCKETS[:11], registry=self.registry
@@ -42,7 +42,7 @@ class WorkerMetrics(Collector):
         yield gauge(names.WORKER_SLOTS, {(): float(self._settings.slots)})
         yield gauge(names.WORKER_BUSY, {(): float(pulse.busy)})
         yield gauge(names.WORKER_LEASE_LAG, {(): self._lag(time.monotonic())})
-        yield gauge(names.WORKER_DRAINING, {(): float(self._leaves())})
+        yield gauge(names.WORKER_DRAINING, {(): float(self.leaves())})
         yield counter(names.WORKER_FENCED, {(): float(pulse.fenced)})
         if self._children is not None:
             yield counter(names.WORKER_CHILDREN, {(): float(self._children())})

@@ -58,17 +58,20 @@ class Worker:
     def run(self) -> int:
         """Works until drained; 0 if everything was written, 1 if something is left to be rescued. Raises HalfstepError."""
         shield()
-        if not self._membership.arrive(unless=lambda: self._drain_wanted):
+        if not self._membership.arrive():
             return 0
         self._bodies.start()
-        self._membership.join()
-        self._membership.work()
         try:
-            while not self._is_done():
-                self._turn(time.monotonic())
+            if self._membership.join():
+                self._work()
         finally:
             written = self._close()
         return 0 if written else 1
+
+    def _work(self) -> None:
+        self._membership.work()
+        while not self._is_done():
+            self._turn(time.monotonic())
 
     # -- its end
 

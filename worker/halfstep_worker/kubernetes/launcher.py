@@ -49,7 +49,7 @@ class Launcher:
 
     def run(self) -> int:
         """Works until drained; 0 if everything was written. Raises HalfstepError at the start."""
-        if not self._membership.arrive(unless=lambda: self._drain_wanted):
+        if not (self._membership.arrive() and self._membership.join()):
             return 0
         self._start()
         try:
@@ -62,7 +62,6 @@ class Launcher:
     # -- start and end
 
     def _start(self) -> None:
-        self._membership.join()
         self._cockpit.start(
             self._exchanger.installation(), lambda: lease_left(self._pulse, self.settings, now=time.monotonic())
         )  # fmt: skip
