@@ -13,6 +13,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +57,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="WORD", help="only measurements whose name has this word in it")
     parser.add_argument("--json", action="store_true", help="print an array of objects")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing it started is left
     try:
         rooms = entered(chosen.room)
     except HalfstepError as error:

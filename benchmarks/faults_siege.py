@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +35,28 @@ class Camp:
     server: OwnServer
     folder: Path
     effects: Effects
-    started: int = 0
+    started: list[WorkerProcess] = field(default_factory=list)
 
     def start(self, **settings: Any) -> WorkerProcess:
         """One worker more."""
-        self.started += 1
-        log = self.folder / f"worker-{self.started}.log"
-        return WorkerProcess(self.server.url, self.folder / "source", log, **settings)
+        log = self.folder / f"worker-{len(self.started) + 1}.log"
+        self.started.append(WorkerProcess(self.server.url, self.folder / "source", log, **settings))
+        return self.started[-1]
 
 
 @contextmanager
 def camp() -> Iterator[Camp]:
-    """Removed at the end, with the workers' logs."""
+    """Removed at the end, with the workers' logs; whoever still works is killed."""
     with tempfile.TemporaryDirectory(prefix="halfstep-siege-") as top, own_server() as server:
         source = Path(top) / "source"
         source.mkdir()
         (source / "noted.py").write_text(SOURCE)
-        yield Camp(server, Path(top), Effects(Path(top) / "effects"))
+        here = Camp(server, Path(top), Effects(Path(top) / "effects"))
+        try:
+            yield here
+        finally:
+            for worker in here.started:
+                worker.kill()
 
 
 def siege_bars(url: str) -> list[Bar]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import threading
 import time
@@ -194,6 +195,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="repeats a run's draws")
     parser.add_argument("--json", action="store_true", help="print an object")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing it started is left
     print(f"seed {chosen.seed}", file=sys.stderr, flush=True)
     sheet, bars = soak(chosen.minutes, chosen.seed)
     if chosen.json:

@@ -20,23 +20,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from halfstep.errors import (
-    DatabaseUnavailable,
-    HalfstepError,
-    InvalidSettings,
-    InvalidTask,
-    LoginRefused,
-    NotPermitted,
-    SchemaMismatch,
-)
+from halfstep.errors import DatabaseUnavailable, HalfstepError, InvalidSettings, RefusedValue
 from halfstep.failpoints import reach
+from halfstep.sqlstates import explain, is_read_only, meaning, unavailable
 from halfstep.statements import statement
 
 Row = Mapping[str, Any]
-
-
-class RefusedValue(HalfstepError):
-    """The server refused a value in this statement; nothing of the statement was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +80,7 @@ class Database:
             result = self._connected().exec_driver_sql(sql, dict(parameters) if parameters else None)
             return [cast(Row, row._mapping) for row in result] if result.returns_rows else []
         except DBAPIError as error:
-            if error.connection_invalidated or self._is_broken() or _is_read_only(error):
+            if error.connection_invalidated or self._is_broken() or is_read_only(error):
                 self.close()
             raise explain(error) from error
         except ValueError as error:  # the driver refuses a NUL before anything is sent
@@ -106,7 +95,7 @@ class Database:
         try:
             cursor.execute(text)
         except psycopg2.Error as error:
-            raise _meaning(error) from error
+            raise meaning(error) from error
         finally:
             cursor.close()
 
@@ -203,7 +192,7 @@ class Listener:
             with self._connection.cursor() as cursor:
                 cursor.execute(f'LISTEN "{channel}"')
         except psycopg2.Error as error:
-            raise _unavailable(str(error)) from error
+            raise unavailable(str(error)) from error
 
     def wait(self, seconds: float, *, stop_fd: int) -> list[str]:
         """The payloads that came within `seconds`; returns early when `stop_fd` is readable. Raises DatabaseUnavailable."""
@@ -253,7 +242,7 @@ def execute_on(connection: Any, sql: str, parameters: Mapping[str, Any]) -> Sequ
     except DBAPIError as error:
         raise explain(error) from error
     except psycopg2.Error as error:
-        raise _meaning(error) from error
+        raise meaning(error) from error
 
 
 @contextmanager
@@ -267,46 +256,3 @@ def owned_connection(url: str | None) -> Iterator[Database]:
         yield database
     finally:
         database.close()
-
-
-def explain(error: DBAPIError) -> HalfstepError:
-    """The error of ours that says what a driver's error means to the user."""
-    return _meaning(error.orig) if isinstance(error.orig, psycopg2.Error) else DatabaseUnavailable(_first_line(error.orig))
-
-
-def _is_read_only(error: DBAPIError) -> bool:
-    """After a failover a connection may lead to a standby, and would for ever."""
-    return getattr(error.orig, "pgcode", None) == "25006"
-
-
-def _meaning(error: psycopg2.Error) -> HalfstepError:
-    message = _first_line(error)
-    match error.pgcode or "":
-        case "HS001":
-            return InvalidTask(message)
-        case "HS002":
-            return NotPermitted(message)
-        case "42501":
-            return NotPermitted(f"This database role may not do this: {message}")
-        case "3F000" | "42P01" | "42883" | "42703":
-            return SchemaMismatch(f"The database has no current halfstep schema ({message}); run `halfstep migrate`.")
-        case code if code.startswith("22") or code.startswith("54"):
-            return RefusedValue(message)
-        case "" | "57P01" | "57P02" | "57P03" | "53300" | "28P01" | "28000" | "3D000":
-            return _unavailable(message)
-        case code:
-            return DatabaseUnavailable(f"The database answered with an error: {message} (SQLSTATE {code}).")
-
-
-def _unavailable(message: str) -> DatabaseUnavailable:
-    line = _first_line(message)
-    if any(words in line for words in ("password", "authentication", "no pg_hba.conf entry")):
-        return LoginRefused(f"The database can't be used: {line}; check the user and password in HALFSTEP_DATABASE_URL.")
-    if "does not exist" in line:
-        return LoginRefused(f"The database can't be used: {line}; check the names in HALFSTEP_DATABASE_URL.")
-    return DatabaseUnavailable(f"The database can't be used: {line}; check HALFSTEP_DATABASE_URL and that the server runs.")
-
-
-def _first_line(error: object) -> str:
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    return lines[0].removeprefix("ERROR:").strip() if lines else "no answer"

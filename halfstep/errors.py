@@ -42,6 +42,10 @@ class LoginRefused(DatabaseUnavailable):
     """The database refuses this login; check the user, password and database name in HALFSTEP_DATABASE_URL."""
 
 
+class RefusedValue(HalfstepError):
+    """The server refused a value in this statement; nothing of the statement was done."""
+
+
 class SchemaMismatch(HalfstepError):
     """The database's schema and this version of halfstep do not fit; run `halfstep migrate` or upgrade halfstep."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from collections.abc import Callable
 
@@ -25,6 +26,7 @@ class HintListener(threading.Thread):
         self._settings = settings or ConnectionSettings("halfstep listener")
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stopped = threading.Event()
+        self._away = False  # told once an outage
 
     def run(self) -> None:
         """One connection after another."""
@@ -32,11 +34,14 @@ class HintListener(threading.Thread):
             try:
                 self._listen()
             except HalfstepError as error:
-                emit("listener.away", error=str(error).rstrip("."))
-                self._stopped.wait(RETRY_SECONDS)
+                if not self._away:
+                    emit("listener.away", error=str(error).rstrip("."))
+                self._away = True
+                self._stopped.wait(RETRY_SECONDS * random.uniform(0.5, 1.0))
 
     def _listen(self) -> None:
         listener = Listener(self._url, CHANNEL, self._settings)
+        self._away = False
         try:
             self._hint("ready")  # whatever came while nobody listened
             while not self._stopped.is_set():

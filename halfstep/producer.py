@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypedDict, Unpack
 
-from halfstep.errors import InvalidTask
+from halfstep.errors import InvalidTask, RefusedValue
 
 CHUNK = 5_000
 _ENQUEUE = "SELECT halfstep.enqueue_many(%(tasks)s::jsonb)"
@@ -92,7 +92,7 @@ def _enqueue_chunks(connection: Any, tasks: Iterable[NewTask]) -> list[int]:
 
 
 def _enqueue_chunk(connection: Any, text: str, *, before: int) -> list[int]:
-    from halfstep.database import RefusedValue, execute_on
+    from halfstep.database import execute_on
 
     try:
         return list(execute_on(connection, _ENQUEUE, {"tasks": text})[0])

@@ -7,7 +7,6 @@ import sys
 import traceback
 from enum import IntEnum
 
-from halfstep.database import RefusedValue
 from halfstep.errors import (
     Conflict,
     DatabaseUnavailable,
@@ -17,6 +16,7 @@ from halfstep.errors import (
     LostClaim,
     NotFound,
     NotPermitted,
+    RefusedValue,
     SchemaMismatch,
 )
 

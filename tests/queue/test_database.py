@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from halfstep.database import ConnectionSettings, Database, RefusedValue, parse_url
-from halfstep.errors import DatabaseUnavailable, HalfstepError, InvalidSettings, NotPermitted, SchemaMismatch
+from halfstep.database import ConnectionSettings, Database, parse_url
+from halfstep.errors import DatabaseUnavailable, HalfstepError, InvalidSettings, NotPermitted, RefusedValue, SchemaMismatch
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 

@@ -12,7 +12,8 @@ import pytest
 
 from halfstep import NewTask, enqueue, enqueue_many
 from halfstep.claims import Ending, Wish
-from halfstep.database import Database, RefusedValue
+from halfstep.database import Database
+from halfstep.errors import RefusedValue
 from halfstep.outcomes import Cancelled, Failed, Succeeded
 from halfstep.queue import Queue
 from halfstep.reports import Reports

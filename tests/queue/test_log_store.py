@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from halfstep import enqueue
-from halfstep.database import Database, RefusedValue
+from halfstep.database import Database
+from halfstep.errors import RefusedValue
 from halfstep.queue import Queue
 from halfstep.reports import Reports
 

@@ -18,8 +18,8 @@ from uuid import uuid4
 from halfstep import __version__
 from halfstep.caretaker import Caretaker
 from halfstep.claims import Claim, Ending, Exchanged, Turn, Wish
-from halfstep.database import ConnectionSettings, Database, RefusedValue
-from halfstep.errors import HalfstepError
+from halfstep.database import ConnectionSettings, Database
+from halfstep.errors import HalfstepError, RefusedValue
 from halfstep.events import emit
 from halfstep.failpoints import reach
 from halfstep.outcomes import Failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 from halfstep.claims import Claim
-from halfstep.database import RefusedValue
+from halfstep.errors import RefusedValue
 from halfstep.events import emit
 from halfstep.failpoints import reach
 from halfstep.pods import PodBook

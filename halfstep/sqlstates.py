@@ -1,0 +1,61 @@
+"""What the server's errors mean to the user: one of our errors each, by SQLSTATE (PostgreSQL documentation, appendix A)."""
+
+from __future__ import annotations
+
+import psycopg2
+from sqlalchemy.exc import DBAPIError
+
+from halfstep.errors import (
+    DatabaseUnavailable,
+    HalfstepError,
+    InvalidTask,
+    LoginRefused,
+    NotPermitted,
+    RefusedValue,
+    SchemaMismatch,
+)
+
+
+def explain(error: DBAPIError) -> HalfstepError:
+    """The error of ours that says what a driver's error means to the user."""
+    return meaning(error.orig) if isinstance(error.orig, psycopg2.Error) else DatabaseUnavailable(_first_line(error.orig))
+
+
+def is_read_only(error: DBAPIError) -> bool:
+    """After a failover a connection may lead to a standby, and would for ever."""
+    return getattr(error.orig, "pgcode", None) == "25006"
+
+
+def meaning(error: psycopg2.Error) -> HalfstepError:
+    """The same of an error that comes from the driver itself."""
+    message = _first_line(error)
+    match error.pgcode or "":
+        case "HS001":
+            return InvalidTask(message)
+        case "HS002":
+            return NotPermitted(message)
+        case "42501":
+            return NotPermitted(f"This database role may not do this: {message}")
+        case "3F000" | "42P01" | "42883" | "42703":
+            return SchemaMismatch(f"The database has no current halfstep schema ({message}); run `halfstep migrate`.")
+        case code if code.startswith("22") or code.startswith("54"):
+            return RefusedValue(message)
+        case "" | "57P01" | "57P02" | "57P03" | "53300" | "28P01" | "28000" | "3D000":
+            return unavailable(message)
+        case code:
+            return DatabaseUnavailable(f"The database answered with an error: {message} (SQLSTATE {code}).")
+
+
+def unavailable(message: str) -> DatabaseUnavailable:
+    """Why no connection could be made."""
+    line = _first_line(message)
+    if any(words in line for words in ("password", "authentication", "no pg_hba.conf entry")):
+        return LoginRefused(f"The database can't be used: {line}; check the user and password in HALFSTEP_DATABASE_URL.")
+    if "does not exist" in line:
+        return LoginRefused(f"The database can't be used: {line}; check the names in HALFSTEP_DATABASE_URL.")
+    return DatabaseUnavailable(f"The database can't be used: {line}; check HALFSTEP_DATABASE_URL and that the server runs.")
+
+
+def _first_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0].removeprefix("ERROR:").strip() if lines else "no answer"
