@@ -12,11 +12,12 @@ from importlib.resources import files
 @cache
 def statement(name: str) -> str:
     """The text of `sql/<name>.sql`, its columns filled in."""
-    return _read("sql", f"{name}.sql").replace("{task_columns}", _task_columns())
+    return _read("sql", f"{name}.sql").replace("{task_columns}", task_columns())
 
 
 @cache
-def _task_columns() -> str:
+def task_columns() -> str:
+    """The columns that a task takes with it, separated by commas."""
     return ", ".join(_read("sql", "task_columns.txt").split())
 
 

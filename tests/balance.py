@@ -54,9 +54,11 @@ class Balance:
 
 def balance(database: Database, effects: Effects, acknowledged: Collection[int]) -> Balance:
     """Reads both books. acknowledged: ids that an enqueue has returned. All workers have stopped, or nothing runs."""
-    tasks = {row["id"]: row for row in database.execute(_TASKS)}
+    rows = database.execute(_TASKS)
+    tasks = {row["id"]: row for row in rows}
+    ends = Counter(row["id"] for row in rows if row["state"] != "live")
     told = {(row["task_id"], row["number"]): row for row in database.execute(_ATTEMPTS)}
-    starts, ends = effects.starts(), effects.ends()
+    starts, done = effects.starts(), effects.ends()
     sheet = Balance(
         enqueued=len(acknowledged),
         states=Counter(row["state"] for row in tasks.values()),
@@ -67,9 +69,10 @@ def balance(database: Database, effects: Effects, acknowledged: Collection[int])
     sheet.problems += [f"task {id} was acknowledged and is nowhere" for id in acknowledged if id not in tasks]
     sheet.problems += [f"task {id} exists and nobody was told" for id in tasks if id not in set(acknowledged)]
     sheet.problems += [f"task {id}, attempt {n}: its body began {count} times" for (id, n), count in starts.items() if count > 1]
+    sheet.problems += [f"task {id} was ended {count} times" for id, count in ends.items() if count > 1]
     for id, row in tasks.items():
         sheet.problems += _unexplained(id, row["attempt"], told)
-        sheet.problems += _badly_ended(id, row, ends)
+        sheet.problems += _badly_ended(id, row, done)
     late = [effect for effect in effects.read() if effect.event == "start" and _is_late(effect, tasks)]
     for effect in late:
         id, number = effect.key

@@ -59,10 +59,10 @@ def test_a_frozen_workers_late_finish_is_accepted_only_without_the_fence_and_the
 ) -> None:
     frozen = start_worker(name="frozen", failpoints="finish.before=stop", variant=variant)
     tasks = enqueue_many(database, [NewTask("python", effects.call(2.0), {})] * 2)
-    wait_until(lambda: is_stopped(frozen.process.pid), what="the freeze, with an end in hand")
+    wait_until(lambda: is_stopped(frozen.process.pid), seconds=40, what="the freeze, with an end in hand")
     start_worker(name="heir", variant=variant)
-    wait_until(lambda: any(attempt == 2 for _, attempt in effects.starts()), seconds=20, what="the second start")
+    wait_until(lambda: any(attempt == 2 for _, attempt in effects.starts()), seconds=40, what="the second start")
     frozen.signal(signal.SIGCONT)
-    wait_until(lambda: live_tasks(database) == 0, seconds=20, what="the end of both tasks")
+    wait_until(lambda: live_tasks(database) == 0, seconds=40, what="the end of both tasks")
     sheet = balance(database, effects, tasks)
     assert bool(sheet.problems) == bool(variant), str(sheet)
