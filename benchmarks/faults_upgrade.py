@@ -23,6 +23,7 @@ from releases import Release, previous
 
 LONGEST_WAIT, LONGEST_PAUSE = 1.0, 2.0
 POD_SECONDS = 30
+HAND_OVERS = ("upgrade", "back")
 NO_CLUSTER = "no cluster here"
 _NOTES = f'echo begun; a=$(date +%s); sleep {POD_SECONDS}; echo "[$a, $(date +%s)]" > /dev/termination-log'
 
@@ -33,7 +34,7 @@ def upgrade_bars(url: str) -> list[Bar]:
         with previous() as old, own_server() as server, _place(server, old) as (here, witness):
             here.begin()
             migrated = here.migrate()
-            changes = {"upgrade": here.change_to(here.new), "back": here.change_to(here.old)}
+            changes = dict(zip(HAND_OVERS, (here.change_to(here.new), here.change_to(here.old)), strict=True))
             sheet = here.end()
             _tell([f"schema {old.schema} to {here.new.schema} and back", str(sheet), *sheet.problems, *here.problems])
             return [
@@ -87,8 +88,10 @@ def _pods(here: Rehearsal, witness: Witness | None, changes: dict[str, Change]) 
             yield Bar(f"{name}: pods / attempts", NO_CLUSTER, "1 each", ok=True)
             continue
         uids = [witness.uids.get(pod.removeprefix("hs-"), set()) for pod in change.pods]
-        ok = bool(uids) and all(len(found) == 1 for found in uids)
-        yield Bar(f"{name}: pods / attempts", f"{sum(map(len, uids))} / {len(uids)}", "1 each", ok)
+        handed_on = len(uids) if name in HAND_OVERS else 0
+        figure = f"{sum(map(len, uids))} / {len(uids)}" + (f", {change.adopted} adopted" if handed_on else "")
+        ok = bool(uids) and all(len(found) == 1 for found in uids) and change.adopted == handed_on
+        yield Bar(f"{name}: pods / attempts", figure, "1 each", ok)
     if witness is not None:
         count, tasks = len(witness.uids), len(here.pod_tasks)
         yield Bar("upgrade and back: pods in all / their tasks", f"{count} / {tasks}", "1 each", count == tasks)

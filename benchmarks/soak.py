@@ -37,7 +37,7 @@ RATE = 20.0
 SAMPLE_SECONDS = 5.0
 MIX = {"effect": 0.9, "effect_or_fail": 0.06, "fail_always": 0.04}
 VETERANS, VICTIMS = 2, 4
-DISTURBANCES_A_MINUTE, CRASH_EVERY = 12, 75.0
+DISTURBANCES_A_MINUTE, CRASH_EVERY = 20, 75.0
 END_SECONDS = 180.0
 GROWTH = 1.2
 """What is flat may be this much more in the last quarter than in the second; the first is for warming up."""

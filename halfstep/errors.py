@@ -38,6 +38,10 @@ class DatabaseUnavailable(HalfstepError):
     """The database does not answer; check HALFSTEP_DATABASE_URL and that the server runs."""
 
 
+class LockNotGranted(DatabaseUnavailable):
+    """The database is in use: a lock was not granted in time. Try again."""
+
+
 class LoginRefused(DatabaseUnavailable):
     """The database refuses this login; check the user, password and database name in HALFSTEP_DATABASE_URL."""
 

@@ -6,15 +6,22 @@ code knows). So older workers go on through an upgrade, and only code older than
 
 from __future__ import annotations
 
+import random
 import re
+import threading
+import time
 from dataclasses import dataclass
 
 from halfstep.database import Database
-from halfstep.errors import NotPermitted, SchemaMismatch
+from halfstep.errors import LockNotGranted, NotPermitted, SchemaMismatch
 from halfstep.limits import OLDEST_SERVER
 from halfstep.statements import migrations
 
 LOCK = 0x68616C66  # "half": one migration at a time, by a transaction-level advisory lock
+LOCK_SECONDS = 0.15
+"""Longest wait for a lock on a table. Whoever comes after us waits behind us, renewals too: so we let go, and ask again."""
+PATIENCE = 240.0
+"""So long we ask. A dump that is under way ends first."""
 NEWEST = max(version for version, _, _ in migrations())
 
 _BOOKS = """
@@ -74,17 +81,33 @@ def pending(database: Database) -> list[str]:
 
 
 def migrate(database: Database) -> list[str]:
-    """Applies what is pending, in one transaction; returns the names. Another process's migration is waited for."""
+    """Applies what is pending, in one transaction; returns the names. Another process's migration is waited for, and so is who
+    has a table, some minutes and without standing in anybody's way. Raises LockNotGranted.
+    """
     state = schema_state(database)
     check_server(state.server)
     if state.oldest_code > NEWEST:
         check_schema(database)
     if state.version >= NEWEST:
         return []
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _migrate_at_once(database)
+        except LockNotGranted as error:
+            if time.monotonic() > deadline:
+                raise LockNotGranted(
+                    f"{error} Somebody has used a table in one transaction for minutes; migrate when it is done."
+                ) from error
+            threading.Event().wait(random.uniform(0.2, 0.5))
+
+
+def _migrate_at_once(database: Database) -> list[str]:
+    """All or nothing. Raises LockNotGranted."""
     with database.transaction():
         database.script("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
-        database.execute("SET LOCAL statement_timeout = 0")
         database.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+        database.execute(f"SET LOCAL lock_timeout = {int(LOCK_SECONDS * 1000)}")
         return _apply(database)
 
 

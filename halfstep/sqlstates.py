@@ -9,6 +9,7 @@ from halfstep.errors import (
     DatabaseUnavailable,
     HalfstepError,
     InvalidTask,
+    LockNotGranted,
     LoginRefused,
     NotPermitted,
     RefusedValue,
@@ -38,6 +39,8 @@ def meaning(error: psycopg2.Error) -> HalfstepError:
             return NotPermitted(f"This database role may not do this: {message}")
         case "3F000" | "42P01" | "42883" | "42703":
             return SchemaMismatch(f"The database has no current halfstep schema ({message}); run `halfstep migrate`.")
+        case "55P03" | "40P01":
+            return LockNotGranted(f"The database is in use: {message}.")
         case code if code.startswith("22") or code.startswith("54"):
             return RefusedValue(message)
         case "" | "57P01" | "57P02" | "57P03" | "53300" | "28P01" | "28000" | "3D000":

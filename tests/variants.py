@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import halfstep.database
-from halfstep.statements import task_columns, statement
+from halfstep.statements import statement, task_columns
 
 _AGAIN = """UNION ALL
     SELECT {columns}, e.state, clock_timestamp(), e.reason, e.result, e.error, e.seconds

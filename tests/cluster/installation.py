@@ -35,8 +35,13 @@ NONE = dict.fromkeys(SCALED, 0)
 SETTINGS = {"polling-interval": "5", "cooldown": "10"}
 """Of the demo's all else is left as it is, so that it is the demo that is tested."""
 DATABASE = "localhost/postgres:test"
+DATABASE_SECRET = "halfstep-database"
 START_SECONDS = 240
 END_SECONDS = 150
+MIGRATED = ("wait", "--for=condition=Complete", "job/halfstep-migrate")
+SCALED_OBJECTS = ("wait", "--for=condition=Ready", "scaledobject", "--all")
+STARTED = (("rollout", "status", "deployment/halfstep-scaler"), SCALED_OBJECTS)
+EXTRA = "extra.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +94,37 @@ def installed(
     components: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
     patches: Sequence[Object] = (),
+    extra: Sequence[Object] = (),
 ) -> Iterator[Installation]:
     """The demo, ready and at zero replicas. folder: gets the overlay. AssertionError if it does not come up."""
-    objects = write_overlay(folder, components=components, settings=settings or {}, patches=patches)
-    with ExitStack() as stack:
-        stack.enter_context(alone())
-        stack.callback(remove, cluster, objects)
-        remove(cluster, objects)  # of a run that was killed
-        applied = kubectl("apply", "--kustomize", str(folder))
-        assert applied.code == 0, applied.err
+    objects = write_overlay(folder, components=components, settings=settings or {}, patches=patches, extra=extra)
+    with applied(cluster, folder, objects) as here:
         wait_until_ready()
-        here = Installation(cluster, objects, database_of(cluster, objects))
         here.wait_for_replicas(NONE, seconds=60)
         yield here
 
 
+@contextmanager
+def applied(cluster: Cluster, folder: Path, objects: Sequence[Object]) -> Iterator[Installation]:
+    """Any overlay that brings the demo's PostgreSQL along; nobody has waited for anything of it. objects: what is in `folder`."""
+    with ExitStack() as stack:
+        stack.enter_context(alone())
+        stack.callback(remove, cluster, objects)
+        remove(cluster, objects)  # of a run that was killed
+        answer = kubectl("apply", "--kustomize", str(folder))
+        assert answer.code == 0, answer.err
+        yield Installation(cluster, objects, database_of(cluster, objects))
+
+
 def write_overlay(
-    folder: Path, *, components: Sequence[str] = (), settings: Mapping[str, str] | None = None, patches: Sequence[Object] = ()
+    folder: Path,
+    *,
+    components: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
+    patches: Sequence[Object] = (),
+    extra: Sequence[Object] = (),
 ) -> list[Object]:
-    """An overlay as a user writes one, with our images and a shorter cooldown; what kustomize makes of it."""
+    """An overlay as a user writes one, with our images, a shorter cooldown and `extra` objects; what kustomize makes of it."""
     name, _, tag = RUNTIME.rpartition(":")
     database, _, version = DATABASE.rpartition(":")
     images = [
@@ -118,17 +135,15 @@ def write_overlay(
     changed = [{"patch": _yaml(values | {"data": SETTINGS | dict(settings or {})})}, *patches]
     overlay = kustomization(MANIFESTS / "overlays" / "demo", components=components, images=images, patches=changed)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / EXTRA).write_text(yaml.safe_dump_all(extra))
+    overlay["resources"] += [EXTRA] if extra else []
     return render_with(folder, overlay)
 
 
-def wait_until_ready() -> None:
-    """As the tutorial waits."""
+def wait_until_ready(steps: Sequence[Sequence[str]] = (MIGRATED, *STARTED)) -> None:
+    """As the tutorial waits; or through other steps, each the words of a kubectl that waits."""
     deadline = time.monotonic() + START_SECONDS
-    for words in (
-        ("wait", "--for=condition=Complete", "job/halfstep-migrate"),
-        ("rollout", "status", "deployment/halfstep-scaler"),
-        ("wait", "--for=condition=Ready", "scaledobject", "--all"),
-    ):
+    for words in steps:
         left = max(1, int(deadline - time.monotonic()))
         answer = kubectl("--namespace", SYSTEM, *words, f"--timeout={left}s", seconds=START_SECONDS + 10)
         assert answer.code == 0, answer.err + why_not()
@@ -143,7 +158,7 @@ def why_not() -> str:
 
 def database_of(cluster: Cluster, objects: Sequence[Object]) -> URL:
     """The URL in the Secret, with the Service's address: names of Services are not known outside pods."""
-    secret = one(objects, "Secret", "halfstep-database")
+    secret = one(objects, "Secret", DATABASE_SECRET)
     url = make_url(base64.b64decode(secret["data"]["url"]).decode())
     name = str(url.host).partition(".")[0]
     service: Any = cluster.core.read_namespaced_service(name, SYSTEM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -65,6 +66,30 @@ def test_waiting_for_another_migration_is_not_cut_short_by_a_timeout(
     wait_until(lambda: empty.execute(waits) or migrating.done(), what="a wait longer than the timeouts")
     other.execute("COMMIT")
     assert migrating.result(30) == ALL
+
+
+def test_a_migration_that_waits_for_a_table_holds_nobody_up_and_goes_on_when_it_is_free(
+    connect_empty: Callable[..., Database], threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("halfstep.migrate.migrations", lambda: [found for found in migrations() if found[0] < 5])
+    migrate(connect_empty())
+    monkeypatch.undo()
+    reader = connect_empty()
+    reader.execute("BEGIN")
+    reader.execute("SELECT FROM halfstep.worker")
+    migrating = threads.submit(migrate, connect_empty())
+    other, longest = connect_empty(), 0.0
+    for _ in range(30):
+        began = time.monotonic()
+        other.execute("UPDATE halfstep.lease SET counter = counter + 1")
+        other.execute("SELECT FROM halfstep.worker")
+        longest = max(longest, time.monotonic() - began)
+        wait_until(lambda until=began + 0.05: time.monotonic() > until, what="the next renewal")  # type: ignore[misc]
+    assert not migrating.done()
+    assert longest < 1.0
+    reader.execute("SELECT FROM halfstep.lease")  # not the victim of a deadlock
+    reader.execute("COMMIT")
+    assert migrating.result(timeout=20) == [name for version, name, _ in migrations() if version >= 5]
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
 
+from authority import Authority
 from scaler.keda import Keda, ScalerProcess, refusal  # noqa: TID251
 from waiting import wait_until
 
@@ -18,38 +18,13 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl
 
 Start = Callable[..., ScalerProcess]
 Channels = Callable[..., grpc.Channel]
+SERVER = ["halfstep-scaler"]
 NAME = {"grpc.ssl_target_name_override": "halfstep-scaler"}
-
-
-class Authority:
-    """Certifies a server named halfstep-scaler, and clients."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        self._openssl("req", "-x509", *_key("ca.key"), "-days", "2", "-subj", "/CN=tests", "-out", "ca.crt")
-
-    def certify(self, name: str) -> tuple[Path, Path]:
-        """A certificate and its key."""
-        files = (self.folder / f"{name}.crt", self.folder / f"{name}.key")
-        (self.folder / "ext").write_text("subjectAltName=DNS:halfstep-scaler\nextendedKeyUsage=serverAuth,clientAuth\n")
-        self._openssl("req", *_key(str(files[1])), "-subj", f"/CN={name}", "-out", "request")
-        signer = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "ext")
-        self._openssl("x509", "-req", "-in", "request", "-days", "2", *signer, "-out", str(files[0]))
-        return files
-
-    @property
-    def ca(self) -> Path:
-        """Its own certificate."""
-        return self.folder / "ca.crt"
-
-    def _openssl(self, *words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)
 
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path / "authority")
+    return Authority(tmp_path / "authority", names=SERVER)
 
 
 def trusting(authority: Authority, client: tuple[Path, Path] | None = None) -> grpc.ChannelCredentials:
@@ -70,7 +45,7 @@ def test_with_a_client_ca_only_its_clients_are_answered(
     server, client = authority.certify("server"), authority.certify("client")
     address = start_scaler(tls=[*map(str, server), str(authority.ca)]).address
     assert Keda(channels(address, trusting(authority, client), **NAME)).is_active() is False
-    stranger = Authority(tmp_path / "stranger").certify("client")
+    stranger = Authority(tmp_path / "stranger", names=SERVER).certify("client")
     for credentials in (trusting(authority), trusting(authority, stranger)):
         assert refusal(Keda(channels(address, credentials, **NAME)).is_active)[0] is grpc.StatusCode.UNAVAILABLE
 
@@ -84,7 +59,7 @@ def test_changed_files_are_used_without_a_restart_and_bad_ones_are_not(
     address = scaler.address
     stays_open = Keda(channels(address, trusting(authority), **NAME)).activity()
     stays_open.next()
-    other = Authority(tmp_path / "other")
+    other = Authority(tmp_path / "other", names=SERVER)
     _replace(used, other.certify("server"))
     assert Keda(channels(address, trusting(other), **NAME)).is_active() is False
     fresh_pool = {"grpc.use_local_subchannel_pool": 1}
@@ -100,10 +75,6 @@ def test_files_that_do_not_belong_together_are_refused_at_the_start(start_scaler
     scaler = start_scaler(tls=[str(certificate), str(key)], ready=False)
     assert scaler.process.wait(timeout=30) != 0
     assert "the key is that of the certificate" in scaler.said()
-
-
-def _key(file: str) -> list[str]:
-    return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", file]
 
 
 def _replace(used: list[Path], pair: tuple[Path, Path]) -> None:
