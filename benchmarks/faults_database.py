@@ -29,6 +29,7 @@ from halfstep.database import ConnectionSettings, Database
 from halfstep.errors import HalfstepError
 from halfstep.producer import NewTask, enqueue_many
 from halfstep.reports import Reports
+from halfstep_cli.embedded.binaries import choose
 from own_server import OwnServer, own_server
 from poolers import MISSING as NO_POOLER
 from poolers import program
@@ -246,16 +247,14 @@ def _add_rows(database: Database, day: date, number: int) -> None:
 
 @contextmanager
 def _dumped(url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A reader of the whole schema, as pg_dump is one, until it is ended."""
-    code = (
-        "import sys, psycopg2, threading\n"
-        "c = psycopg2.connect(sys.argv[1]); c.set_session(isolation_level='REPEATABLE READ'); k = c.cursor()\n"
-        "k.execute('LOCK TABLE halfstep.history, halfstep.attempt, halfstep.log IN ACCESS SHARE MODE'); print(flush=True)\n"
-        "k.copy_expert('COPY (SELECT * FROM halfstep.history) TO STDOUT', open('/dev/null', 'w')); threading.Event().wait()\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE) as dump:
+    """pg_dump, at its work until it is ended: nobody takes more than the beginning of what it writes."""
+    dumper = choose(None).bin / "pg_dump"
+    if not dumper.exists():
+        raise HalfstepError(f"There is no {dumper}; install the client programs of that PostgreSQL.")
+    with subprocess.Popen([dumper, "--schema=halfstep", f"--dbname={url}"], stdout=subprocess.PIPE) as dump:
         assert dump.stdout
-        dump.stdout.readline()  # it reads
+        while not dump.stdout.readline().startswith(b"COPY halfstep.history"):
+            assert dump.poll() is None
         yield dump
         dump.kill()
 
