@@ -45,7 +45,7 @@ def test_what_a_worker_held_that_died_at_a_point_is_done_by_another(
     database: Database, start_worker: Start, effects: Effects, point: str
 ) -> None:
     failpoint = point if "=" in point else f"{point}=kill"
-    victim = start_worker(name="victim", failpoints=failpoint)
+    victim = start_worker(name="victim", failpoints=failpoint, lease_seconds=1.0)
     tasks = enqueued(database, effects)
     if not failpoint.startswith(("release", "deregister")):
         assert victim.wait(seconds=30) == -9

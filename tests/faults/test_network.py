@@ -33,10 +33,10 @@ def enqueued(database: Database, effects: Effects, *, count: int, seconds: float
 def test_a_slow_line_makes_work_slower_and_costs_no_lease(
     database: Database, start_worker: Start, effects: Effects, proxy: Proxy
 ) -> None:
-    proxy.slow_down(0.15)
+    proxy.slow_down(0.05)
     worker = start_worker(url=proxy.url)
-    sheet = through(database, effects, enqueued(database, effects, count=30, seconds=0.02))
-    assert (sheet.problems, sheet.states, sheet.attempts) == ([], {"succeeded": 30}, 30), str(sheet)
+    sheet = through(database, effects, enqueued(database, effects, count=12, seconds=0.02))
+    assert (sheet.problems, sheet.states, sheet.attempts) == ([], {"succeeded": 12}, 12), str(sheet)
     assert worker.stop() == 0
 
 

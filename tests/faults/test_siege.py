@@ -42,15 +42,15 @@ def besiege(siege: Siege, producer: Producer, crashes: Crashes | None, url: str,
 def test_nothing_is_lost_or_ended_twice_whatever_kills_freezes_and_crashes(
     own_server: OwnServer, start_worker: Start, effects: Effects, seed: int
 ) -> None:
-    siege = Siege(lambda **more: start_worker(url=own_server.url, **more), plan(8, 4, seed=seed, ages=(2, 4)), crew=4)
-    producer = Producer(own_server.url, effects, count=400, seconds=12, seed=seed)
-    sheet = besiege(siege, producer, Crashes(own_server, 2, every=5), own_server.url, seconds=90)
+    siege = Siege(lambda **more: start_worker(url=own_server.url, **more), plan(6, 3, seed=seed, ages=(2, 4)), crew=4)
+    producer = Producer(own_server.url, effects, count=300, seconds=9, seed=seed)
+    sheet = besiege(siege, producer, Crashes(own_server, 2, every=4), own_server.url, seconds=90)
     print(sheet)
     assert sheet.problems == []
     assert sheet.lost == 0
-    assert sheet.states == {"succeeded": 400}
+    assert sheet.states == {"succeeded": 300}
     assert siege.complaints() == []
-    assert siege.done()["stop"] == 4
+    assert siege.done()["stop"] == 3
 
 
 @pytest.mark.parametrize("variant", ["", "fence"], ids=["with the fence", "without"])
