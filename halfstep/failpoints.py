@@ -23,6 +23,7 @@ VARIABLE = "HALFSTEP_FAILPOINTS"
 _FORM = re.compile(
     r"(?P<point>[\w.-]+)=(?P<action>kill|stop|delay|raise|lose)(\((?P<seconds>[\d.]+)\))?(:(?P<chance>[\d.]+))?(@(?P<age>[\d.]+))?"
 )
+SETTLED_SECONDS = 0.05
 _began = time.monotonic()
 
 
@@ -79,7 +80,9 @@ def _act(point: str, failure: Failure, lose: Callable[[], None] | None) -> None:
 
 
 def _signal(number: signal.Signals) -> None:
+    """Another thread may be the one to take it: this one is not to go a step further meanwhile."""
     os.kill(os.getpid(), number)
+    threading.Event().wait(SETTLED_SECONDS)
 
 
 _active = parse(os.environ.get(VARIABLE, ""))
