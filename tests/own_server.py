@@ -9,7 +9,9 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from halfstep.database import Database
 from halfstep.migrate import migrate
@@ -90,6 +92,21 @@ class OwnServer:
         self._end(signal.SIGQUIT if crash else signal.SIGINT)
         self.start()
 
+    def standby(self, folder: Path) -> OwnServer:
+        """A hot standby with the same passwords, which follows this server once it is started. folder: as for any server."""
+        twin = OwnServer(folder)
+        twin.access = replace(self.access, port=twin.access.port)
+        program = binaries.choose(None).bin / "pg_basebackup"
+        words = [program, f"--pgdata={twin.data}", f"--dbname={self.admin_url}", "--write-recovery-conf", "--checkpoint=fast"]
+        subprocess.run(words, check=True, capture_output=True, timeout=60)
+        for path in (twin.data, *twin.data.rglob("*")):
+            os.chown(path, self._site.account.uid, self._site.account.gid, follow_symlinks=False)
+        return twin
+
+    def promote(self) -> None:
+        """A standby becomes a server that can be written to; returns when it is one."""
+        self.admin("SELECT pg_promote(true, 30)")
+
     def admin(self, statement: str) -> Sequence[Mapping[str, object]]:
         """Runs a statement as the superuser, in the migrated database."""
         address = self.admin_url.replace("/postgres?", "/halfstep?")
@@ -107,7 +124,7 @@ class OwnServer:
             child.kill()
             child.wait(timeout=10)
 
-    def _user(self) -> dict[str, int | list[int]]:
+    def _user(self) -> dict[str, Any]:
         account = self._site.account
         return {"user": account.uid, "group": account.gid, "extra_groups": []} if account.is_other else {}
 
