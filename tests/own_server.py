@@ -97,7 +97,13 @@ class OwnServer:
         twin = OwnServer(folder)
         twin.access = replace(self.access, port=twin.access.port)
         program = binaries.choose(None).bin / "pg_basebackup"
-        words = [program, f"--pgdata={twin.data}", f"--dbname={self.admin_url}", "--write-recovery-conf", "--checkpoint=fast"]
+        words = [
+            str(program),
+            f"--pgdata={twin.data}",
+            f"--dbname={self.admin_url}",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+        ]
         subprocess.run(words, check=True, capture_output=True, timeout=60)
         for path in (twin.data, *twin.data.rglob("*")):
             os.chown(path, self._site.account.uid, self._site.account.gid, follow_symlinks=False)
