@@ -97,7 +97,7 @@ def previous() -> Iterator[Release]:
     with tempfile.TemporaryDirectory(prefix="halfstep-previous-") as folder:
         packed = _git("archive", "--format=tar", _commit_before(), *ROOMS)
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(folder, filter="data")
+            archive.extractall(folder)  # what git has just packed
         yield Release(Path(folder), _schema(Path(folder)))
 
 

@@ -152,7 +152,13 @@ TABLE = [
     Row("no slots", ("worker", "--slots", "0"), 2, "'--slots'"),
     Row("no connections file", ("worker", "--connections", "missing.yaml"), 2, "missing.yaml can't be read"),
     Row("worker, old code", ("worker",), 4, "upgrade halfstep", newer_schema),
-    Row("worker, no server", ("worker",), 3, "check HALFSTEP_DATABASE_URL and that the server runs.", at=no_server),
+    Row(
+        "worker, no server",
+        ("worker", "--patience", "0"),
+        3,
+        "check HALFSTEP_DATABASE_URL and that the server runs.",
+        at=no_server,
+    ),
     # the database
     Row("wrong password", ("tasks",), 3, "check the user and password in HALFSTEP_DATABASE_URL.", at=wrong_password),
     Row("no server", BASH, 3, "check HALFSTEP_DATABASE_URL and that the server runs.", at=no_server),

@@ -18,9 +18,6 @@ from halfstep_worker.heartbeat import Heartbeat, Pulse
 from halfstep_worker.metrics import WorkerHealth, WorkerMetrics, worker_server
 from halfstep_worker.settings import WorkerSettings
 
-ARRIVAL_SECONDS = 60.0
-"""So long a member that starts waits for the database, which may be restarting: who starts members waits longer each time."""
-
 
 class Membership:
     """In this order: `arrive`, `join`, `work`, and `leave` whatever happened. Used by the thread of the loop.
@@ -42,17 +39,17 @@ class Membership:
         self._server = worker_server(settings, metrics, self._health)
 
     def arrive(self) -> bool:
-        """Serves the probes and waits for the database, a minute at most; False if we are to leave.
+        """Serves the probes and waits for the database, with patience; False if we are to leave.
 
         Raises DatabaseUnavailable, and at once LoginRefused and SchemaMismatch, which no waiting cures.
         """
         if self._server:
             self._server.start()
-        return _insist(lambda: _check_database(self._settings), self._leaves)
+        return self._insist(lambda: _check_database(self._settings))
 
     def join(self) -> bool:
         """Registers, insisting as `arrive` does. The lease is renewed from now on, by a connection that is older than it."""
-        if not _insist(self._register, self._leaves):
+        if not self._insist(self._register):
             return False
         self._pulse.turned_at = time.monotonic()
         self._heartbeat.start()
@@ -88,28 +85,27 @@ class Membership:
         emit("worker.stopped", name=self._settings.name)
         return written
 
+    def _insist(self, action: Callable[[], None]) -> bool:
+        """Until the database lets it happen. An action whose reply was lost may happen twice."""
+        deadline, delay = time.monotonic() + self._settings.patience, 0.0
+        while not self._leaves():
+            try:
+                action()
+                return True
+            except DatabaseUnavailable as error:
+                if isinstance(error, LoginRefused) or time.monotonic() > deadline:
+                    raise
+                if not delay:
+                    emit("database.away", error=error, delay=0.2)
+                delay = min(1.0, delay * 2 or 0.2)
+                threading.Event().wait(delay * random.uniform(0.5, 1.0))
+        return False
+
     def _hint(self, word: str) -> None:
         """In the listener's thread."""
         if word == "drain":  # somebody is to leave; it may be this one
             self._heartbeat.wake()
         self._desk.hint(word)
-
-
-def _insist(action: Callable[[], None], unless: Callable[[], bool]) -> bool:
-    """Until the database lets it happen. An action whose reply was lost may happen twice."""
-    deadline, delay = time.monotonic() + ARRIVAL_SECONDS, 0.0
-    while not unless():
-        try:
-            action()
-            return True
-        except DatabaseUnavailable as error:
-            if isinstance(error, LoginRefused) or time.monotonic() > deadline:
-                raise
-            if not delay:
-                emit("database.away", error=error, delay=0.2)
-            delay = min(1.0, delay * 2 or 0.2)
-            threading.Event().wait(delay * random.uniform(0.5, 1.0))
-    return False
 
 
 def _check_database(settings: WorkerSettings) -> None:

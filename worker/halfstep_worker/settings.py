@@ -38,6 +38,8 @@ class WorkerSettings:
     """What one body may use. Default: none, unless the container has a limit (then 80 % of it, shared by the slots)."""
     grace: float = limits.STOP_GRACE_SECONDS
     """How long bodies may run on after a drain began, before they are stopped and released."""
+    patience: float = 60.0
+    """How long a worker that starts waits for a database that is away: whoever starts workers again waits longer each time."""
     linger: float = 0.0
     """How long a worker that was drained by SQL stays and does nothing, before it ends: its pod is about to be taken away, and a
     container that is started anew there would claim. A signal ends it at once."""

@@ -48,6 +48,12 @@ class Served:
         float | None,
         typer.Option(metavar="SECONDS", envvar="HALFSTEP_LINGER", min=0, help="Stay so long after a drain by SQL. Default: 0."),
     ] = None
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", envvar="HALFSTEP_PATIENCE", min=0, help="Wait so long for the database at the start. Default: 60."
+        ),
+    ] = None
     memory_per_slot: Annotated[
         int | None,
         typer.Option(
@@ -169,6 +175,7 @@ def _settings(session: Session, served: Served, code: Code) -> WorkerSettings:
         "queues": _queues(served.queues),
         "grace": served.grace,
         "linger": served.linger,
+        "patience": served.patience,
         "memory_bytes": served.memory_per_slot and served.memory_per_slot * MIB,
         "name": served.name,
         "metrics": served.metrics or None,
