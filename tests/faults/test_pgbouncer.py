@@ -116,7 +116,8 @@ def test_an_outage_behind_the_pooler_is_over_for_the_workers_when_the_server_is_
         task = call("report_progress", str(tmp_path / "go"))
         wait_until(lambda: reports.states([task])[task] == "running", what="the start")
         proxy.take_down()
-        wait_until(lambda: "Trying again" in worker.log.read_text(), what="the worker to notice")
+        # A pooler lets statements wait for a while (query_wait_timeout) before it refuses them.
+        wait_until(lambda: "Trying again" in worker.log.read_text(), seconds=40, what="the worker to notice")
         (tmp_path / "go").touch()
         proxy.bring_up()
         report = ended(task, seconds=10)
