@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, seconds: float = 10.0, what: str = "the condition") -> T:
+def wait_until(condition: Callable[[], T], *, seconds: float = 30.0, what: str = "the condition") -> T:
     """The first true value of `condition`, asked every 10 ms; AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
