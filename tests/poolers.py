@@ -18,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg2
 
+from halfstep.database import Database
+from halfstep.errors import DatabaseUnavailable, LoginRefused
 from waiting import wait_until
 
 SETTINGS = """
@@ -28,7 +30,7 @@ SETTINGS = """
 listen_addr = 127.0.0.1
 listen_port = {own_port}
 unix_socket_dir =
-auth_type = trust
+auth_type = scram-sha-256
 auth_file = {folder}/users.txt
 logfile = {folder}/pgbouncer.log
 pidfile =
@@ -120,14 +122,16 @@ class PgBouncer:
             child.wait(timeout=10)
 
     def url(self, database_url: str) -> str:
-        """The same database as the same role, through the pooler. The role's settings take the place of start-up options."""
+        """The same database as the same role, through the pooler. The role's settings take the place of start-up options.
+
+        The pooler is told of no password that its server refuses. One that can't be asked now is believed.
+        """
         parts = urlsplit(database_url)
         role, password = unquote(parts.username or ""), unquote(parts.password or "")
-        if role not in self._users:
+        if role not in self._users and _set_role(parts._replace(path="/postgres").geturl(), role):
             self._users[role] = password
             self._write_users()
             self._reload()
-            _set_role(database_url, role)
         return parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self.port}").geturl()
 
     @property
@@ -164,11 +168,18 @@ class PgBouncer:
         return False
 
 
-def _set_role(database_url: str, role: str) -> None:
-    """As documented for a pooler in transaction mode, where start-up options are refused."""
-    with closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
-        for setting in ("jit = off", "timezone = 'UTC'", "statement_timeout = '15s'", "lock_timeout = '5s'"):
-            cursor.execute(f'ALTER ROLE "{role}" SET {setting}')
+def _set_role(url: str, role: str) -> bool:
+    """As documented for a pooler in transaction mode, where start-up options are refused. False: the login was refused."""
+    settings = ("jit = off", "timezone = 'UTC'", "statement_timeout = '15s'", "lock_timeout = '5s'")
+    try:
+        with closing(Database(url)) as database:
+            for setting in settings:
+                database.execute(f'ALTER ROLE "{role}" SET {setting}')
+    except LoginRefused:
+        return False
+    except DatabaseUnavailable:
+        pass  # the test is about that
+    return True
 
 
 def _unused_port() -> int:
