@@ -215,8 +215,8 @@ def test_a_body_whose_worker_is_cut_off_ends_before_its_lease_does(
 ) -> None:  # fmt: skip
     task = once("beats", stubborn)
     since = cut_off(start_worker, proxy, witness, by)
-    ends_before_the_lease(witness, since)
     start_worker(name="rescuer")
+    ends_before_the_lease(witness, since)
     is_lost_after_one_start(ended(task), witness)
     proxy.let_pass()
     proxy.bring_up()

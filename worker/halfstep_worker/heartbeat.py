@@ -96,12 +96,12 @@ class Heartbeat(threading.Thread):
         return True
 
     def stop(self) -> None:
-        """Stops beating; returns when the thread has ended. Twice is fine."""
+        """Stops beating. Twice is fine. A connection that is only just being made may outlive it, and ends with the process."""
         self._stopped.set()
         self._awake.set()
         if self.is_alive():
             self._database.abandon()
-            self.join(timeout=10)
+            self.join(timeout=1)
 
 
 def lease_left(pulse: Pulse, settings: WorkerSettings, *, now: float) -> float:

@@ -82,7 +82,7 @@ class Worker:
     def _close(self) -> bool:
         self._bodies.stop()
         self._desk.send(self._bodies.take_outgoing(time.monotonic(), everything=True))
-        return self._membership.leave(seconds=self.settings.stop_grace + 10)
+        return self._membership.leave(seconds=self.settings.write_grace)
 
     # -- one turn
 
