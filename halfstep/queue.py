@@ -21,7 +21,10 @@ LONE_DEATHS = 3
 
 @dataclass(frozen=True, slots=True)
 class WorkerCard:
-    """Who a worker is, as `halfstep workers` shows it. queues None: it serves all."""
+    """Who a worker is, as `halfstep workers` shows it. queues None: it serves all.
+
+    follows: its registration before, if that was taken for dead; whoever was asked to leave then is still to leave.
+    """
 
     id: str
     name: str
@@ -32,6 +35,7 @@ class WorkerCard:
     queues: Sequence[str] | None = None
     placement: str = "worker"
     lease_seconds: float = 10.0
+    follows: str | None = None
 
 
 class Queue:
@@ -47,7 +51,7 @@ class Queue:
         self.database.run(
             "register", worker=card.id, name=card.name, host=card.host, pid=card.pid, version=card.version,
             placement=card.placement, queues=None if card.queues is None else list(card.queues), slots=card.slots,
-            lease_seconds=card.lease_seconds,
+            lease_seconds=card.lease_seconds, follows=card.follows,
         )  # fmt: skip
 
     def deregister(self, worker: str) -> None:

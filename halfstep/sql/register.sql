@@ -1,8 +1,11 @@
 -- A worker begins: who it is, its lease, its turn. Claims need all three.
-WITH worker AS (
-    INSERT INTO halfstep.worker (id, name, host, pid, version, placement, queues, slots)
-    VALUES (%(worker)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(placement)s, %(queues)s::text[], %(slots)s)
+-- One that was asked to leave under the registration before, and was taken for dead since, is still to leave.
+WITH asked AS (
+    SELECT max(drain_requested_at) AS at FROM halfstep.worker WHERE id = %(follows)s::uuid
+), worker AS (
+    INSERT INTO halfstep.worker (id, name, host, pid, version, placement, queues, slots, drain_requested_at)
+    SELECT %(worker)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(placement)s, %(queues)s::text[], %(slots)s, at FROM asked
 ), lease AS (
     INSERT INTO halfstep.lease (worker_id, seconds) VALUES (%(worker)s::uuid, %(lease_seconds)s)
 )
-INSERT INTO halfstep.exchange (worker_id) VALUES (%(worker)s::uuid)
+INSERT INTO halfstep.exchange (worker_id, closed) SELECT %(worker)s::uuid, at IS NOT NULL FROM asked

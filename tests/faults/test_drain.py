@@ -168,6 +168,22 @@ def test_without_notifications_a_drain_by_sql_is_heard_with_the_next_renewal(
     assert worker.wait(seconds=5) == 0
 
 
+def test_a_drain_of_a_frozen_worker_holds_although_it_is_taken_for_dead_before_it_wakes(
+    start_worker: Start, call: Call, queue: Queue, reports: Reports
+) -> None:
+    frozen = start_worker(name="frozen")
+    (card,) = wait_until(reports.workers, what="its registration")
+    wait_until(lambda: "serves all queues" in frozen.log.read_text(), what="its start")
+    frozen.signal(signal.SIGSTOP)
+    assert queue.drain(card["id"])
+    (lease,) = queue.leases()
+    assert queue.mark_dead(card["id"], counter=lease["counter"])
+    late = call("add", 1, 1)
+    frozen.signal(signal.SIGCONT)
+    assert frozen.wait(seconds=10) == 0
+    assert reports.show(late)["attempts"] == []
+
+
 def test_a_worker_that_lingers_after_a_drain_by_sql_claims_nothing_and_leaves_at_a_signal(
     start_worker: Start, call: Call, queue: Queue, reports: Reports
 ) -> None:

@@ -115,3 +115,17 @@ def test_a_dead_worker_stays_readable_after_its_burial(worker: Any, reports: Rep
     worker.die()
     assert reports.workers() == []
     assert [(told["name"], told["state"]) for told in reports.workers(everyone=True)] == [("w", "dead")]
+
+
+def test_a_worker_that_registers_afresh_is_still_to_leave_if_it_was_asked_to(
+    database: Database, make_worker: Any, queue: Queue
+) -> None:
+    enqueue(database, "bash")
+    asked, other = make_worker(), make_worker()
+    queue.drain(asked.id)
+    asked.die()
+    other.die()
+    again, another = make_worker(follows=asked.id), make_worker(follows=other.id)
+    assert (queue.renew(again.id), queue.renew(another.id)) == (True, False)
+    assert again.claim() == []
+    assert len(another.claim()) == 1

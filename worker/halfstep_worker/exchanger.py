@@ -68,7 +68,7 @@ class Exchanger(threading.Thread):
         """A new identity with a lease. Raises HalfstepError."""
         settings, worker = self._settings, str(uuid4())
         started = time.monotonic()
-        self._queue.register(_card(settings, worker))
+        self._queue.register(_card(settings, worker, follows=self._worker or None))
         self._worker, self._sequence = worker, 0
         self._pulse.worker_id, self._pulse.renewed_at = worker, started
 
@@ -336,8 +336,8 @@ def _stand(moment: str, *, claims: int, ends: int) -> None:
         reach(f"finish.{moment}")
 
 
-def _card(settings: WorkerSettings, worker: str) -> WorkerCard:
+def _card(settings: WorkerSettings, worker: str, *, follows: str | None) -> WorkerCard:
     return WorkerCard(
         id=worker, name=settings.name, host=socket.gethostname(), pid=os.getpid(), version=__version__, slots=settings.slots,
-        queues=settings.queues, placement=settings.placement, lease_seconds=settings.lease_seconds,
+        queues=settings.queues, placement=settings.placement, lease_seconds=settings.lease_seconds, follows=follows,
     )  # fmt: skip
