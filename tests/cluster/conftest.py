@@ -16,8 +16,10 @@ import pytest
 from kubernetes.client import V1Namespace, V1ObjectMeta
 from kubernetes.client.exceptions import ApiException
 
+from cluster.harness.commands import ClusterError
 from cluster.kube import RESTRICTED, RUNTIME, Cluster, connect, has_kwok, simulated_node
 from cluster.launchers import LauncherProcess, Witness
+from cluster.manifest_ground import DEFINITIONS, kubectl, there
 from cluster.placements import write_clusters
 from halfstep.database import Database
 from halfstep.producer import enqueue
@@ -82,6 +84,26 @@ def simulated_nodes(cluster: Cluster) -> Iterator[list[str]]:
     yield names
     for name in names:
         cluster.core.delete_node(name)
+
+
+@pytest.fixture(scope="session")
+def keda(cluster: Cluster) -> None:
+    """KEDA itself; skipped where it does not run."""
+    if kubectl("--namespace", "keda", "get", "deployment", "keda-operator").code != 0:
+        pytest.skip("KEDA does not run in this cluster; `make cluster-up KEDA=1` adds it.")
+
+
+@pytest.fixture(scope="module")
+def definitions(cluster: Cluster) -> Iterator[None]:
+    """The kinds of KEDA, cert-manager and the Prometheus operator; skipped where they can't be had."""
+    try:
+        wanted = [found for each in DEFINITIONS for found in each.found()]
+    except ClusterError as error:
+        pytest.skip(f"Definitions of foreign kinds are missing; `make cluster` fetches them: {error}")
+    with there("definitions", wanted):
+        names = [f"crd/{each['metadata']['name']}" for each in wanted]
+        assert kubectl("wait", "--for=condition=Established", "--timeout=30s", *names).code == 0
+        yield
 
 
 @pytest.fixture

@@ -21,9 +21,8 @@ import grpc
 import pytest
 import yaml
 
-from cluster.harness.commands import ClusterError
 from cluster.kube import Cluster, on_simulated_nodes, pod
-from cluster.manifest_ground import DEFINITIONS, kubectl, there
+from cluster.manifest_ground import kubectl, there
 from halfstep.claims import Turn
 from halfstep.claims import Wish as ClaimWish
 from halfstep.database import Database
@@ -40,7 +39,7 @@ from scaler.conftest import channels, start_scaler  # noqa: F401, TID251  fixtur
 from scaler.keda import Keda, ScalerProcess  # noqa: TID251
 from waiting import wait_until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("definitions")]
 
 DEPLOYMENT = "halfstep-worker"
 RUNS = int(os.environ.get("HALFSTEP_TEST_RUNS", "2"))
@@ -49,18 +48,6 @@ QUICK = Pace(watched=0.0, settle=0.3, rules=0.2, look=0.2, rest=0.2, pause=0.2, 
 LEASE_SECONDS = 600.0
 RESTART_SECONDS = 1.0
 """A kubelet needs longer for another container of a pod, and Python in it to begin."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def definitions(cluster: Cluster) -> Iterator[None]:
-    """The kinds of KEDA."""
-    try:
-        wanted = [found for each in DEFINITIONS for found in each.found()]
-    except ClusterError as error:
-        pytest.skip(f"Definitions of foreign kinds are missing; `make cluster` fetches them: {error}")
-    with there("definitions", wanted):
-        assert kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/scaledobjects.keda.sh").code == 0
-        yield
 
 
 @dataclass(slots=True)

@@ -12,7 +12,6 @@ from kubernetes.client.exceptions import ApiException
 from cluster.full_run import ALL, BODIES, LAUNCHERS, WORKERS, FullRun, watched
 from cluster.installation import SYSTEM, TASKS, Installation, installed
 from cluster.kube import Cluster, pod
-from cluster.manifest_ground import kubectl
 from kustomize import one
 
 pytestmark = pytest.mark.cluster
@@ -23,10 +22,8 @@ PUSHED_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
-def here(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def here(cluster: Cluster, keda: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation; skipped where KEDA does not run."""
-    if kubectl("--namespace", "keda", "get", "deployment", "keda-operator").code != 0:
-        pytest.skip("KEDA does not run in this cluster; `make cluster-up KEDA=1` adds it.")
     with installed(cluster, tmp_path_factory.mktemp("overlay")) as here:
         yield here
 

@@ -7,17 +7,14 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from cluster.full_run import ALL, BODIES, PODS, PODS_WITH_BODIES, FullRun, watched
-from cluster.harness.commands import ClusterError
 from cluster.installation import Installation, installed
 from cluster.kube import Cluster
-from cluster.manifest_ground import DEFINITIONS, kubectl, there
 from cluster.prometheus import PROGRAMS, Prometheus, prometheus
 from kustomize import MANIFESTS, Object, objects_of
 from waiting import wait_until
@@ -52,27 +49,12 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def here(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def here(cluster: Cluster, keda: None, definitions: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation with the two components; skipped where KEDA or Prometheus is missing."""
-    if kubectl("--namespace", "keda", "get", "deployment", "keda-operator").code != 0:
-        pytest.skip("KEDA does not run in this cluster; `make cluster-up KEDA=1` adds it.")
     if not all(map(shutil.which, PROGRAMS)):
         pytest.skip("Prometheus is not installed; Debian's package `prometheus` has it.")
-    with definitions(), installed(cluster, tmp_path_factory.mktemp("overlay"), components=COMPONENTS, settings=QUIET) as here:
+    with installed(cluster, tmp_path_factory.mktemp("overlay"), components=COMPONENTS, settings=QUIET) as here:
         yield here
-
-
-@contextmanager
-def definitions() -> Iterator[None]:
-    """The kinds of the Prometheus operator; skips where they can't be had."""
-    try:
-        wanted = [found for each in DEFINITIONS for found in each.found()]
-    except ClusterError as error:
-        pytest.skip(f"Definitions of foreign kinds are missing; `make cluster` fetches them: {error}")
-    with there("definitions", wanted):
-        names = [f"crd/{each['metadata']['name']}" for each in wanted]
-        assert kubectl("wait", "--for=condition=Established", "--timeout=30s", *names).code == 0
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -58,10 +58,8 @@ LOOK_MILLISECONDS = 500
 
 
 @pytest.fixture(scope="module")
-def here(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def here(cluster: Cluster, keda: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation at zero replicas; skipped where KEDA does not run."""
-    if kubectl("--namespace", "keda", "get", "deployment", "keda-operator").code != 0:
-        pytest.skip("KEDA does not run in this cluster; `make cluster-up KEDA=1` adds it.")
     folder = tmp_path_factory.mktemp("overlay")
     with applied(cluster, folder / "all", overlay(folder)) as here:
         wait_until_ready([MIGRATED])

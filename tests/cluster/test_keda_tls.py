@@ -70,10 +70,8 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture(scope="module")
-def here(cluster: Cluster, first: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def here(cluster: Cluster, keda: None, first: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation whose ScaledObjects are Ready; skipped where KEDA does not run."""
-    if kubectl("--namespace", "keda", "get", "deployment", "keda-operator").code != 0:
-        pytest.skip("KEDA does not run in this cluster; `make cluster-up KEDA=1` adds it.")
     folder = tmp_path_factory.mktemp("overlay")
     with installed(cluster, folder, components=["mtls"], settings=SETTINGS, extra=first.secrets()) as here:
         yield here

@@ -10,9 +10,8 @@ import pytest
 import yaml
 from kubernetes.client import AuthorizationV1Api, V1ResourceAttributes, V1SubjectAccessReview, V1SubjectAccessReviewSpec
 
-from cluster.harness.commands import ClusterError
 from cluster.kube import Cluster, pod
-from cluster.manifest_ground import DEFINITIONS, failed_checks, has_checkov, kubectl, there
+from cluster.manifest_ground import failed_checks, has_checkov, kubectl, there
 from kustomize import COMPONENTS, MANIFESTS, OVERLAYS, Object, kustomization, render, render_with
 from waiting import wait_until
 
@@ -36,19 +35,6 @@ EXCEPTIONS = {
 DEMO_EXCEPTIONS = {
     "CKV_K8S_40": "the demo's PostgreSQL runs as the user of its image, 999",
 }
-
-
-@pytest.fixture(scope="module")
-def definitions(cluster: Cluster) -> Iterator[None]:
-    """The kinds of KEDA, cert-manager and the Prometheus operator."""
-    try:
-        wanted = [found for each in DEFINITIONS for found in each.found()]
-    except ClusterError as error:
-        pytest.skip(f"Definitions of foreign kinds are missing; `make cluster` fetches them: {error}")
-    with there("definitions", wanted):
-        names = [f"crd/{each['metadata']['name']}" for each in wanted]
-        assert kubectl("wait", "--for=condition=Established", "--timeout=30s", *names).code == 0
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,10 @@ from halfstep.events import emit
 from halfstep.failpoints import reach
 from halfstep.outcomes import Failed
 from halfstep.queue import Queue, WorkerCard
-from halfstep_worker.desk import Desk, Incoming, Outgoing
+from halfstep_worker.desk import Desk, Incoming
 from halfstep_worker.fairness import QueueOrder
 from halfstep_worker.heartbeat import Pulse, lease_left
+from halfstep_worker.ledger import Ledger
 from halfstep_worker.polling import Patience, Polling
 from halfstep_worker.settings import WorkerSettings
 
@@ -52,8 +53,7 @@ class Exchanger(threading.Thread):
         self._patience = Patience()
         self._worker = ""
         self._sequence = 0
-        self._held: dict[int, Claim] = {}
-        self._outgoing = Outgoing()
+        self._ledger = Ledger()
         self._uncertain = False
         self._ask_at = 0.0
         self._delay = 0.0
@@ -81,7 +81,7 @@ class Exchanger(threading.Thread):
 
     def _is_empty(self) -> bool:
         """Nothing is left to write, and no reply is missing that could have brought claims we would have to hand back."""
-        return not self._outgoing and not (self._uncertain and self._held)
+        return not self._ledger.outgoing and not (self._uncertain and self._ledger.held)
 
     def stop(self, *, timeout: float) -> bool:
         """Writes what it has and deregisters; whether nothing is left for a rescue after `timeout` seconds."""
@@ -115,10 +115,10 @@ class Exchanger(threading.Thread):
 
     def _rest(self) -> None:
         if self._stopped.is_set():
-            self._outgoing.merge(self._desk.take())
+            self._ledger.outgoing.merge(self._desk.take())
             return
         target = self._desk.target
-        if self._outgoing or (self._polling.hungry and self._wants(time.monotonic()).want):
+        if self._ledger.outgoing or (self._polling.hungry and self._wants(time.monotonic()).want):
             return
         now = time.monotonic()
         wanting = self._wants(now).want > 0
@@ -135,17 +135,17 @@ class Exchanger(threading.Thread):
             self._give_back_the_rest()
             self._queue.deregister(self._worker)
         except HalfstepError as error:
-            self._abandoned = bool(self._held)
+            self._abandoned = bool(self._ledger.held)
             emit("database.away", error=error, delay=0.0)
 
     def _give_back_the_rest(self) -> None:
-        self._queue.release(list(self._held.values()), reason="drain", started=False)
+        self._queue.release(list(self._ledger.held.values()), reason="drain", started=False)
 
     # -- one round
 
     def tick(self) -> None:
         """Writes what there is to write, claims what is wanted, and gives the queue its care. Raises HalfstepError."""
-        self._outgoing.merge(self._desk.take())
+        self._ledger.outgoing.merge(self._desk.take())
         if self._uncertain or self._pulse.marked_dead == self._worker:
             self._recover()
         self._write_logs()
@@ -153,10 +153,10 @@ class Exchanger(threading.Thread):
         self._hand_back()
         self._exchange(time.monotonic())
         self._ask(time.monotonic())
-        self._caretaker.tick(idle=not self._held)
+        self._caretaker.tick(idle=not self._ledger.held)
 
     def _write_logs(self) -> None:
-        out = self._outgoing
+        out = self._ledger.outgoing
         if out.chunks:
             self._write_chunks()
             out.chunks.clear()
@@ -166,12 +166,12 @@ class Exchanger(threading.Thread):
 
     def _write_chunks(self) -> None:
         try:
-            self._queue.write_log(self._outgoing.chunks)
+            self._queue.write_log(self._ledger.outgoing.chunks)
         except RefusedValue as error:
             emit("log.refused", error=error)
 
     def _hand_back(self) -> None:
-        out = self._outgoing
+        out = self._ledger.outgoing
         if out.retries:
             refused = self._queue.retry(out.retries)
             self._forget([claim for claim, _ in out.retries], refused)
@@ -183,7 +183,7 @@ class Exchanger(threading.Thread):
             out.releases = [r for r in out.releases if (r.reason, r.started) != (first.reason, first.started)]
 
     def _exchange(self, now: float) -> None:
-        endings = self._outgoing.endings[:MOST]
+        endings = self._ledger.outgoing.endings[:MOST]
         wish = self._wants(now)
         if not endings and (not wish.want or not self._polling.due(now)):
             return
@@ -203,7 +203,7 @@ class Exchanger(threading.Thread):
             return
         self._sequence += 1
         self._forget([ending.claim for ending in endings], done.refused)
-        del self._outgoing.endings[: len(endings)]
+        del self._ledger.outgoing.endings[: len(endings)]
         self._patience.note(suspects=done.suspects, now=now)
         if wish.want:
             self._polling.note(got=len(done.claims), wanted=wish.want, now=now)
@@ -218,7 +218,7 @@ class Exchanger(threading.Thread):
             culprit = endings[0]
             emit("task.unstorable", task=culprit.claim.id, error=error)
             failed = Failed(f"The result could not be stored: {error}", "result", final=True)
-            self._outgoing.endings[0] = Ending(culprit.claim, failed, culprit.seconds)
+            self._ledger.outgoing.endings[0] = Ending(culprit.claim, failed, culprit.seconds)
             return
         half = endings[: len(endings) // 2]
         try:
@@ -230,8 +230,7 @@ class Exchanger(threading.Thread):
 
     def _wants(self, now: float) -> Wish:
         """How many claims, and of which kind. A worker that can't renew its lease claims nothing."""
-        leaving = len(self._outgoing.endings)
-        held = len(self._held) - leaving
+        held = self._ledger.unended
         free = min(self._desk.target - held, MOST)
         token = str(uuid4())
         if (
@@ -240,7 +239,7 @@ class Exchanger(threading.Thread):
             or lease_left(self._pulse, self._settings, now=now) < self._settings.lease_seconds / 4
         ):
             return Wish(0, token)
-        if held and any(claim.alone for claim in self._held.values()):
+        if held and any(claim.alone for claim in self._ledger.held.values()):
             return Wish(0, token)
         if self._patience.suspects and held == 0:
             return Wish(1, token, alone=True, waiting=self._polling.idle)
@@ -257,13 +256,11 @@ class Exchanger(threading.Thread):
 
     def _accept(self, claims: list[Claim]) -> None:
         if claims:
-            self._held |= {claim.id: claim for claim in claims}
+            self._ledger.accept(claims)
             self._desk.deliver(Incoming(claims=claims))
 
     def _forget(self, claims: list[Claim], refused: list[int]) -> None:
-        for claim in claims:
-            if self._held.get(claim.id) == claim:
-                del self._held[claim.id]
+        self._ledger.forget(claims)
         self._acknowledge(claims)
         if refused:
             self._pulse.fenced += len(refused)
@@ -279,7 +276,7 @@ class Exchanger(threading.Thread):
         weights = self._queue.queue_weights()
         served = self._settings.queues
         self._order.update(weights if served is None else {name: weights.get(name, 1) for name in served})
-        cancelled = self._queue.cancel_requests(self._worker) if self._held else []
+        cancelled = self._queue.cancel_requests(self._worker) if self._ledger.held else []
         if cancelled or self._pulse.drain_requested:
             self._desk.deliver(Incoming(cancelled=cancelled, drain=self._pulse.drain_requested))
 
@@ -287,7 +284,9 @@ class Exchanger(threading.Thread):
 
     def _recover(self) -> None:
         sequence = self._queue.resync(self._worker)
-        self._drop_recorded()
+        ended = self._ledger.outgoing.claims()
+        if ended:
+            self._acknowledge(self._ledger.drop(self._queue.recorded(ended)))
         if sequence is None:
             self._begin_afresh()
         else:
@@ -295,37 +294,20 @@ class Exchanger(threading.Thread):
             self._compare()
         self._uncertain = False
 
-    def _drop_recorded(self) -> None:
-        claims = self._outgoing.claims()
-        if not claims:
-            return
-        recorded = self._queue.recorded(claims)
-        out = self._outgoing
-        out.endings = [e for e in out.endings if e.claim.id not in recorded]
-        out.retries = [(claim, retry) for claim, retry in out.retries if claim.id not in recorded]
-        out.releases = [r for r in out.releases if r.claim.id not in recorded]
-        self._forget([claim for claim in claims if claim.id in recorded], [])
-
     def _begin_afresh(self) -> None:
         """Others took this worker for dead: what it holds is theirs. Results that are ready still meet the fence."""
-        leaving = {claim.id for claim in self._outgoing.claims()}
-        lost = [claim for claim in self._held.values() if claim.id not in leaving]
+        lost = self._ledger.lose()
         emit("worker.marked_dead", lost=len(lost))
-        self._held = {id: claim for id, claim in self._held.items() if id in leaving}
         self._desk.deliver(Incoming(lost=lost))
         self.register()
 
     def _compare(self) -> None:
         """What SQL holds under our name and we don't know of was claimed by a lost reply; what only we know of is lost."""
-        in_sql = {claim.id: claim for claim in self._queue.holdings(self._worker)}
-        leaving = {claim.id for claim in self._outgoing.claims()}
-        tokens = {claim.id: claim.token for claim in in_sql.values()}
-        lost = [claim for claim in self._held.values() if claim.id not in leaving and tokens.get(claim.id) != claim.token]
-        for claim in lost:
-            del self._held[claim.id]
+        in_sql = self._queue.holdings(self._worker)
+        lost = self._ledger.lose(but=in_sql)
         if lost:
             self._desk.deliver(Incoming(lost=lost))
-        self._accept([claim for claim in in_sql.values() if claim.id not in self._held])
+        self._accept(self._ledger.unknown(in_sql))
 
 
 def _stand(moment: str, *, claims: int, ends: int) -> None:

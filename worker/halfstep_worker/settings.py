@@ -45,7 +45,7 @@ class WorkerSettings:
     container that is started anew there would claim. A signal ends it at once."""
     stop_grace: float = 5.0
     """Between TERM and KILL, for a body that is stopped."""
-    write_grace: float = 10.0
+    write_grace: float = 15.0
     """How long the last ends may take to reach a database that is away, once no body runs. What is not written is rescued."""
     lease_seconds: float = limits.LEASE_SECONDS
     renew_seconds: float = limits.RENEW_SECONDS

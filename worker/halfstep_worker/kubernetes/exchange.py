@@ -34,7 +34,7 @@ class PodExchanger(Exchanger):
         """Deregistering marks the lease dead, and another launcher adopts the pods at once."""
 
     def _see_to_pods(self, now: float) -> None:
-        out = self._outgoing
+        out = self._ledger.outgoing
         if out.pods:
             reach("pod.intend")
             written = self._book.write(list(out.pods.values()))
@@ -51,10 +51,10 @@ class PodExchanger(Exchanger):
 
     def _write_chunks(self) -> None:
         """With the claims that they are of: chunks of those that somebody else holds by now are refused."""
-        tokens = {id: claim.token for id, claim in self._held.items()}
-        chunks = [chunk | {"token": tokens[chunk["task_id"]]} for chunk in self._outgoing.chunks if chunk["task_id"] in tokens]
+        held, chunks = self._ledger.held, self._ledger.outgoing.chunks
+        ours = [chunk | {"token": held[chunk["task_id"]].token} for chunk in chunks if chunk["task_id"] in held]
         try:
-            self._book.write_log(chunks)
+            self._book.write_log(ours)
         except RefusedValue as error:
             emit("log.refused", error=error)
 
@@ -74,7 +74,7 @@ class PodExchanger(Exchanger):
         known = [claim for claim in claims if claim.pod_namespace is not None]
         pasts = self._book.pasts(known) if known else {}
         if claims:
-            self._held |= {claim.id: claim for claim in claims}
+            self._ledger.accept(claims)
             self._desk.deliver(Incoming(claims=claims, pasts=pasts))
 
     def _acknowledge(self, claims: list[Claim]) -> None:
