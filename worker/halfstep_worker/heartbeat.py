@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -54,10 +55,10 @@ class Heartbeat(threading.Thread):
         self._database.execute("SELECT")
 
     def run(self) -> None:
-        """Beats every `renew_seconds`; at a failure sooner, so that a short outage costs no lease."""
-        pause = self._settings.renew_seconds
+        """Beats every `renew_seconds`; at a failure sooner, so that a short outage costs no lease, and not all workers at once."""
+        usual = pause = self._settings.renew_seconds
         while not self._rest(pause):
-            pause = self._settings.renew_seconds if self.beat(time.monotonic()) else min(0.5, self._settings.renew_seconds)
+            pause = usual if self.beat(time.monotonic()) else min(0.5, usual) * random.uniform(0.5, 1.0)
         self._database.close()
 
     def wake(self) -> None:
