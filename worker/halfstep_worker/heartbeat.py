@@ -55,7 +55,7 @@ class Heartbeat(threading.Thread):
         self._database.execute("SELECT")
 
     def run(self) -> None:
-        """Beats every `renew_seconds`; at a failure sooner, so that a short outage costs no lease, and not all workers at once."""
+        """Beats every `renew_seconds`; sooner after a failure, so that an outage costs no lease, and not all workers at once."""
         usual = pause = self._settings.renew_seconds
         while not self._rest(pause):
             pause = usual if self.beat(time.monotonic()) else min(0.5, usual) * random.uniform(0.5, 1.0)
