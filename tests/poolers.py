@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -41,6 +42,7 @@ reserve_pool_size = 5
 query_wait_timeout = 15
 server_login_retry = 1
 server_tls_sslmode = disable
+admin_users = operator
 """
 MISSING = "PgBouncer is not installed; on Debian: apt-get install pgbouncer"
 
@@ -65,6 +67,13 @@ def pooled(database_url: str) -> str:
     return _shared[port].url(database_url)
 
 
+def reconnect(database_url: str) -> None:
+    """Tells the pooler that tests share, if they use one, what its operator has to tell it after a failover."""
+    pooler = _shared.get(urlsplit(database_url).port or 5432)
+    if pooler is not None:
+        pooler.reconnect()
+
+
 class PgBouncer:
     """A pooler in front of the server of a URL, for all its databases and the roles that are let in. Usable as a context.
 
@@ -76,7 +85,7 @@ class PgBouncer:
         self._size = size
         self._folder = Path(tempfile.mkdtemp(prefix="halfstep-pgbouncer-"))
         self._child: subprocess.Popen[bytes] | None = None
-        self._users: dict[str, str] = {}
+        self._users = {"operator": secrets.token_hex(12)}
         self.port = 0
 
     @property
@@ -121,6 +130,12 @@ class PgBouncer:
             child.kill()
             child.wait(timeout=10)
 
+    def reconnect(self) -> None:
+        """Its connections to the server are made anew, each when it is free."""
+        with closing(self._console("operator")) as console:
+            console.autocommit = True
+            console.cursor().execute("RECONNECT")
+
     def url(self, database_url: str) -> str:
         """The same database as the same role, through the pooler. The role's settings take the place of start-up options.
 
@@ -155,12 +170,15 @@ class PgBouncer:
             wait_until(self._lets_in, what="PgBouncer to let the role in")
 
     def _lets_in(self) -> bool:
-        role, password = list(self._users.items())[-1]
         try:
-            with closing(psycopg2.connect(host="127.0.0.1", port=self.port, user=role, password=password, dbname="pgbouncer")):
+            with closing(self._console(list(self._users)[-1])):
                 return True
         except psycopg2.OperationalError as error:
-            return "not allowed" in str(error)  # to the pooler's own console, which only those get to that it knows
+            return "not allowed" in str(error)  # which it says only to those that it knows
+
+    def _console(self, role: str) -> psycopg2.extensions.connection:
+        login = {"user": role, "password": self._users[role]}
+        return psycopg2.connect(host="127.0.0.1", port=self.port, dbname="pgbouncer", **login)
 
     def _listens(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from halfstep.errors import DatabaseUnavailable
 from halfstep.producer import NewTask, enqueue, enqueue_many
 from halfstep.reports import Report, Reports
 from own_server import OwnServer
+from poolers import reconnect
 from processor import processor_seconds
 from proxy import Proxy
 from waiting import wait_until
@@ -93,10 +93,8 @@ def test_the_victim_of_a_deadlock_writes_its_ends_once_more(
 @pytest.mark.parametrize("what", ["no connection is left", "every connection is read-only, as on a standby"])
 def test_a_worker_goes_on_when_the_server_takes_it_in_again(
     server: TestServer, start_worker: Start, call: Call, ended: Ended, reports: Reports, database: Database,
-    tmp_path: Path, what: str,
+    database_url: str, tmp_path: Path, what: str,
 ) -> None:  # fmt: skip
-    if what.startswith("every") and os.environ.get("HALFSTEP_TEST_POOLER"):
-        pytest.skip("a pooler keeps its own connections to a standby: it has to be told to make new ones (RECONNECT)")
     name = database.execute("SELECT current_database() AS name")[0]["name"]
     begin, end = {
         "no": (f"ALTER DATABASE {name} CONNECTION LIMIT 0", f"ALTER DATABASE {name} CONNECTION LIMIT -1"),
@@ -117,6 +115,7 @@ def test_a_worker_goes_on_when_the_server_takes_it_in_again(
             wait_until(lambda: server.admin(_WORKERS + f"'{name}'"), what="a connection that may only read")
     finally:
         server.admin(end)
+    reconnect(database_url)
     with pytest.raises(DatabaseUnavailable):
         database.execute("SELECT 1")  # this connection was ended as well
     report = ended(task)
