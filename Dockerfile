@@ -18,13 +18,9 @@ RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /build/wheel
     && /build/bin/pip --python /opt/halfstep/bin/python install --no-cache-dir --no-deps /build/wheels/*.whl
 
 FROM ${BASE}
-ARG VERSION=unknown
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="halfstep" \
       org.opencontainers.image.description="A task executor for Kubernetes: worker, launcher of pods, scaler for KEDA, migrations." \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/halfstep /opt/halfstep
 # Runs with a read-only root file system: nothing is written outside of /tmp, which should be an emptyDir.
 ENV PATH=/opt/halfstep/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
