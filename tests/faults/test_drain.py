@@ -215,3 +215,12 @@ def test_a_database_that_is_away_delays_no_drain_and_what_was_not_written_is_tol
     told = [(a["worker"], a["outcome"]) for a in reports.show(body)["attempts"]]
     assert told == [("cut off", "lost"), ("other", "running")]
     assert other.stop() == 0
+
+
+def test_a_listener_that_gets_no_connection_delays_no_drain(start_worker: Start, proxy: Proxy) -> None:
+    proxy.swallow()
+    worker = start_worker(listen_url=proxy.url)
+    wait_until(lambda: "serves all queues" in worker.log.read_text(), what="its start")
+    asked = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - asked < 3

@@ -77,7 +77,7 @@ class Membership:
         self._pulse.turned_at = time.monotonic() + seconds  # the exchange still writes: the lease is not to end meanwhile
         written = self._exchanger.stop(timeout=seconds)
         if self._listener:
-            self._listener.stop()
+            self._listener.stop(seconds=1)  # as the heartbeat's: a connection that is only just being made is not waited for
         self._heartbeat.stop()
         self._health.end()
         if self._server:
