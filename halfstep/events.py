@@ -22,6 +22,7 @@ WORDS: dict[str, tuple[int, str]] = {
     "pod.adopted": (logging.INFO, "{count} pods of a launcher that is gone were adopted."),
     "pod.garbage": (logging.INFO, "{count} pods that no attempt needs were removed."),
     "cluster.away": (logging.WARNING, "Cluster {cluster!r}: {error}"),
+    "zygote.thawed": (logging.WARNING, "A body had stopped the process that bodies' processes come from; it goes on."),
     "source.changed": (logging.INFO, "The source folder changed: new bodies run the new code."),
     "source.broken": (logging.ERROR, "The changed source can't be loaded, the old code goes on: {error}"),
     "database.away": (logging.WARNING, "{error} Trying again in {delay:.1f} s."),

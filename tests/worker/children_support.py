@@ -249,12 +249,14 @@ class Work:
         return [self.outcomes[key] for key in keys]
 
     def run(self, operator: str, **args: Any) -> Outcome:
-        """Run one task to its end."""
-        key = object()
-        self.until(lambda: any(child.open for child in self.pool.children))
-        child = next(child for child in self.pool.children if child.open)
-        child.send(TaskMessage(key, 7, 1, operator, json.dumps(args)))
-        return self.ends(key)[0]
+        """Run one task to its end; on another child, as a worker does, if the one before it has spoilt its child."""
+        while True:
+            key = object()
+            self.until(lambda: any(child.open for child in self.pool.children))
+            child = next(child for child in self.pool.children if child.open)
+            child.send(TaskMessage(key, 7, 1, operator, json.dumps(args)))
+            if not isinstance(outcome := self.ends(key)[0], Unstarted):
+                return outcome
 
     @property
     def outcomes(self) -> dict[Hashable, Any]:

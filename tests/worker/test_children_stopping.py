@@ -158,14 +158,14 @@ def test_a_warning_is_seen_and_stops_nobody(work):
     assert work.run("say", text="x") == Succeeded('"drain"')
 
 
-def test_what_a_body_daemonised_dies_with_its_child(work, tmp_path):
+def test_what_a_body_daemonised_ends_with_it(work, tmp_path):
     ready = tmp_path / "ready"
     work.send("a", "daemon", ready=str(ready))
     work.ends("a")
     daemon = int(wait_until(lambda: ready.exists() and ready.read_text(), what="the daemon"))
-    assert is_alive(daemon)
-    work.run("exit", code=1)
-    wait_until(lambda: not is_alive(daemon), what="the end of the daemon")
+    work.until(lambda: not is_alive(daemon))
+    assert work.lines("a", "log") == ["[halfstep: this process is not used again, as the body left 1 process running (sh)]"]
+    assert work.run("echo") == Succeeded("{}")
 
 
 def test_a_body_that_writes_to_our_channel_ends_only_itself(work):

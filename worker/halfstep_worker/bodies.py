@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
@@ -23,7 +23,7 @@ from halfstep_worker.children import (
     Progress,
     TaskMessage,
     Unstarted,
-    allowed_environment,
+    environment_of,
 )
 from halfstep_worker.children.child import Child
 from halfstep_worker.desk import Outgoing, Release
@@ -39,6 +39,9 @@ STOP_LOOK_SECONDS = 0.1
 
 TAIL_LINES, TAIL_WIDTH = 5, 200
 """What the error of a body that crashed tells of its log."""
+
+MOST_LOSSES = 3
+"""A task whose body was there so often when a process of ours was killed under it is taken for the killer."""
 
 Key = tuple[int, int]
 
@@ -62,6 +65,8 @@ class Bodies:
         self._abandoned: set[Key] = set()
         self._stopping: set[Key] = set()
         self._returned: list[Claim] = []
+        self._fresh: set[Key] = set()
+        self._losses: Counter[int] = Counter()  # by task: how often it was lost with a zygote, or came back though it was read
         self._troubles: list[str] = []
         self._outgoing = Outgoing()
         self._progress_at = 0.0
@@ -113,13 +118,32 @@ class Bodies:
     def lay_on(self, waiting: deque[Claim], now: float) -> None:
         """Gives waiting claims to the children that have room, the emptiest first."""
         self._free_the_stuck(waiting, now)
+        self._give_fresh(waiting)
         window = self._pace.lay()
         free = [child for child in self._pool.children if child.open and _runs_since(child, now) <= STUCK_BEHIND_SECONDS]
-        while waiting and free:
+        later = []
+        while waiting and (free := [child for child in free if child.open]):
             child = min(free, key=lambda child: child.queued)
             if child.queued >= window:
-                return
-            self._give(child, waiting.popleft())
+                break
+            claim = waiting.popleft()
+            if key_of(claim) in self._fresh:
+                later.append(claim)
+            else:
+                self._give(child, claim)
+        waiting.extendleft(reversed(later))
+
+    def _give_fresh(self, waiting: deque[Claim]) -> None:
+        """A task that wants a child of its own gets a new one, which then ends; an idle one makes room for it."""
+        for claim in [claim for claim in waiting if self._fresh and key_of(claim) in self._fresh]:
+            idle = [child for child in self._pool.children if child.open and not child.busy]
+            new = next((child for child in idle if child.is_new), None)
+            if new is not None:
+                waiting.remove(claim)
+                self._give(new, claim)
+                new.retire_when_empty()
+            elif idle:
+                idle[0].retire_when_empty()
 
     def recall(self) -> list[Claim]:
         """Everything that children have been given and have not begun."""
@@ -235,16 +259,18 @@ class Bodies:
                 self._write(key, (at, stream, text), now)
             case Progress(key=key, text=text):
                 self._note_progress(key, text)
-            case Unstarted(key=key):
-                self._come_back(key)
+            case Unstarted():
+                self._come_back(event)
             case LoadFailed(error=error):
                 self._troubles.append(error)
 
     def _end(self, key: Any, outcome: Outcome, seconds: float) -> None:
         claim = self._claims.pop(key, None)
         self._stopping.discard(key)
+        self._fresh.discard(key)
         if claim is None:
             return
+        outcome = self._told(claim, outcome)
         self._pace.note(seconds)
         outcome = _with_tail(outcome, self._tails.pop(key, ()))
         self._outgoing.chunks += self._logs.end(claim, at=time.time())
@@ -274,8 +300,31 @@ class Bodies:
         if claim is not None:
             self._outgoing.progress[claim.id] = (claim, text)
 
-    def _come_back(self, key: Any) -> None:
+    def _told(self, claim: Claim, outcome: Outcome) -> Outcome:
+        """A body that was there each time when the zygote was killed has killed it; one that was there once may be innocent."""
+        if not (isinstance(outcome, Lost) and outcome.reason == "zygote"):
+            self._losses.pop(claim.id, None)
+            return outcome
+        return self._blame(claim) or outcome
+
+    def _blame(self, claim: Claim) -> Failed | None:
+        self._losses[claim.id] += 1
+        if self._losses[claim.id] < MOST_LOSSES:
+            return None
+        del self._losses[claim.id]
+        return Failed(
+            f"Each of {MOST_LOSSES} times that the body ran, the process that it runs in or comes from was killed.", "crash"
+        )
+
+    def _come_back(self, event: Unstarted) -> None:
+        key = cast(Key, event.key)
         claim = self._claims.pop(key, None)
+        if event.fresh:
+            self._fresh.add(key)
+        if claim is not None and event.read and (failed := self._blame(claim)):
+            self._claims[key] = claim
+            self._end(key, failed, 0.0)
+            return
         stopped = key in self._stopping
         self._stopping.discard(key)
         if claim is None or key in self._abandoned:
@@ -319,5 +368,11 @@ def pool_settings(settings: WorkerSettings) -> PoolSettings:
     }
     memory = settings.memory_bytes or slot_limit(settings.slots)
     return PoolSettings(
-        loader_settings=loader_settings, slots=settings.slots, environment=allowed_environment(os.environ), memory_bytes=memory
+        loader_settings=loader_settings,
+        slots=settings.slots,
+        environment=environment_of(os.environ, settings.run_as),
+        memory_bytes=memory,
+        recycle_after=1 if settings.isolation == "fresh" else settings.child_tasks,
+        run_as=settings.run_as,
+        sole=True,
     )

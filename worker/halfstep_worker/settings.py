@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from halfstep import limits
+from halfstep_worker.children.settings import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,12 @@ class WorkerSettings:
     """Hosts or networks that the http operator may reach although they are refused by default."""
     memory_bytes: int | None = None
     """What one body may use. Default: none, unless the container has a limit (then 80 % of it, shared by the slots)."""
+    isolation: str = "shared"
+    """`shared`: children run body after body, and are made as new between them. `fresh`: a new child for each body."""
+    child_tasks: int = 10_000
+    """Bodies after which a child is replaced."""
+    run_as: Account | None = None
+    """Another user that bodies run as. Only root can choose. Default: the worker's own."""
     grace: float = limits.STOP_GRACE_SECONDS
     """How long bodies may run on after a drain began, before they are stopped and released."""
     patience: float = 60.0

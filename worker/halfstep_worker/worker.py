@@ -10,6 +10,7 @@ from halfstep.claims import Claim
 from halfstep.events import emit
 from halfstep_worker.bodies import Bodies
 from halfstep_worker.children import shield
+from halfstep_worker.children.kernel import adopt_orphans
 from halfstep_worker.desk import Desk
 from halfstep_worker.exchanger import Exchanger
 from halfstep_worker.heartbeat import Pulse, lease_left
@@ -58,6 +59,7 @@ class Worker:
     def run(self) -> int:
         """Works until drained; 0 if everything was written, 1 if something is left to be rescued. Raises HalfstepError."""
         shield()
+        adopt_orphans()  # what a killed zygote leaves is ours to end
         if not self._membership.arrive():
             return 0
         self._bodies.start()

@@ -9,9 +9,10 @@ from __future__ import annotations
 from halfstep_worker.children.kernel import shield
 from halfstep_worker.children.messages import Ended, Event, Line, LoadFailed, Progress, TaskMessage, Unstarted
 from halfstep_worker.children.pool import Pool
-from halfstep_worker.children.settings import PoolSettings, allowed_environment
+from halfstep_worker.children.settings import Account, PoolSettings, allowed_environment, environment_of
 
 __all__ = [
+    "Account",
     "Ended",
     "Event",
     "Line",
@@ -22,5 +23,6 @@ __all__ = [
     "TaskMessage",
     "Unstarted",
     "allowed_environment",
+    "environment_of",
     "shield",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
 import resource
 import signal
 import socket
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,19 +19,27 @@ from halfstep_worker.children import kernel
 from halfstep_worker.children.channel import Channel
 from halfstep_worker.children.marks import Marks
 from halfstep_worker.children.page import Page
-from halfstep_worker.children.runner import Registry, Runner
+from halfstep_worker.children.runner import Registry, Runner, Wires
 
 OOM_STEP = 200
 OOM_HIGHEST = 1000
 
 
+HIGH = 960
+"""Our descriptors lie from here on where the limit lets them: not where a body's are, and where few loops close them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """What a child is born with: its parent's pid, the settings, the loaded user code, its token, its four descriptors."""
+    """What a child is born with: its parent's pid, the settings, the loaded user code, its token, its four descriptors.
+
+    handlers: what signals do in a child. The zygote itself hears few of them.
+    """
 
     zygote: int
     settings: dict[str, Any]
     registry: Registry
+    handlers: Mapping[int, Any]
     token: bytes
     tasks: int
     out: int
@@ -50,8 +59,7 @@ def become_child(birth: Birth, *, inherited: Iterable[int]) -> NoReturn:
     """
     code = 1
     try:
-        _detach(birth.zygote, inherited)
-        _limit(birth.settings.get("memory_bytes"))
+        _detach(birth, inherited)
         _runner(birth).serve()
         code = 0
     except BaseException:
@@ -60,18 +68,29 @@ def become_child(birth: Birth, *, inherited: Iterable[int]) -> NoReturn:
         os._exit(code)
 
 
-def _detach(zygote: int, inherited: Iterable[int]) -> None:
-    os.setpgid(0, 0)
-    kernel.die_with(zygote, by=signal.SIGKILL)
+def _detach(birth: Birth, inherited: Iterable[int]) -> None:
+    os.setsid()  # its leader for good: a body can neither leave its group nor reach the worker's terminal
+    _limit(birth.settings.get("memory_bytes"))
+    become(birth.settings.get("run_as"))
+    kernel.shield()
+    kernel.die_with(birth.zygote, by=signal.SIGKILL)  # after the user, with which the kernel forgets it
     kernel.adopt_orphans()
     kernel.rename("halfstep-child")
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, handler in birth.handlers.items():
+        signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for fd in inherited:
         os.close(fd)
+
+
+def become(account: Mapping[str, Any] | None) -> None:
+    """Be another user from now on, for good; None: stay who we are. Raises OSError."""
+    if account is None:
+        return
+    os.setgroups(account["groups"])
+    os.setresgid(*[account["group"]] * 3)
+    os.setresuid(*[account["user"]] * 3)
 
 
 def _limit(memory_bytes: int | None) -> None:
@@ -81,25 +100,32 @@ def _limit(memory_bytes: int | None) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         with contextlib.suppress(ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, hard))
+    kernel.unshield()  # else the next file is root's
     with contextlib.suppress(OSError):
         score = Path("/proc/self/oom_score_adj")
         score.write_text(str(min(OOM_HIGHEST, int(score.read_text()) + OOM_STEP)))
 
 
 def _runner(birth: Birth) -> Runner:
-    marks_on = (os.dup(birth.out), os.dup(birth.err))
     _redirect(birth)
+    streams = {fd: _high(fd) for fd in (0, 1, 2)}
     page = Page(birth.page)
-    channel = Channel(socket.socket(fileno=os.dup(birth.tasks)))
+    channel = Channel(socket.socket(fileno=_high(birth.tasks)))
     birth.close()
     gc.enable()
     return Runner(
         birth.registry,
-        channel=channel,
-        page=page,
-        marks=Marks(page, birth.token, marks_on),
+        Wires(channel, page, Marks(page, birth.token, (streams[1], streams[2])), streams),
         result_bytes=birth.settings["result_bytes"],
+        growth_bytes=birth.settings["growth_bytes"],
     )
+
+
+def _high(fd: int) -> int:
+    """A copy of a descriptor, out of the way."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = HIGH if soft == resource.RLIM_INFINITY else max(3, min(HIGH, soft - 32))
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
 
 
 def _redirect(birth: Birth) -> None:

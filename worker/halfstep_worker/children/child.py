@@ -1,4 +1,7 @@
-"""The worker's end of one child: tasks go in, events come out, and it is known at any time what it has begun."""
+"""The worker's end of one child: tasks go in, events come out, and it is known at any time what it has begun.
+
+What bounds a body is the worker's own: the time since the worker saw it begin, and signals that the worker itself sends.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from halfstep.errors import HalfstepError
-from halfstep.outcomes import Failed, Outcome
+from halfstep.outcomes import Failed, Lost, Outcome
 from halfstep_worker.children import page as pages
+from halfstep_worker.children import processes
 from halfstep_worker.children.capture import Stream
 from halfstep_worker.children.channel import Channel, pair
 from halfstep_worker.children.forker import Forker
@@ -22,15 +26,23 @@ from halfstep_worker.children.ledger import ChildConfused, Ledger, Sent
 from halfstep_worker.children.messages import Ended, Event, TaskMessage, Unstarted, number_of, stopped, write_task
 
 MESSAGES_A_TURN = 4096
+OVER_SECONDS = 1.0
+"""A body that says it has ended has so long to bring its result, once it is to stop."""
+UNBEGUN_SECONDS = 5.0
+"""A living child that does not begin what it was sent is frozen, or worse."""
 
 
 @dataclass(slots=True)
 class Stop:
-    """A stop under way: TERM has been sent, KILL follows at `kill_at` (monotonic seconds)."""
+    """A stop under way: TERM has been sent, KILL follows at `kill_at` (monotonic seconds).
+
+    over: the body said before that it has ended, so there was no TERM; its result stands if it comes.
+    """
 
     number: int
     reason: str
     kill_at: float
+    over: bool = False
 
 
 class Child:
@@ -39,9 +51,12 @@ class Child:
     Used by the supervising loop only.
     """
 
-    def __init__(self, identity: int, forker: Forker) -> None:
+    def __init__(self, identity: int, forker: Forker, *, lifetime: int) -> None:
         self.id = identity
+        self.lifetime = lifetime
         self.pid = 0  # until the zygote reports it
+        self.confused = False
+        self.orphaned = False
         self.forker = forker
         self.done = 0
         self.stop: Stop | None = None
@@ -49,6 +64,9 @@ class Child:
         self._closing = False
         self._retiring = False
         self._backlog: deque[tuple[int, str]] = deque()
+        self._pidfd = -1
+        self._early: list[int] = []  # signals before its pid was known
+        self._heard_at = time.monotonic()
         self._be_born()
 
     def _be_born(self) -> None:
@@ -57,7 +75,7 @@ class Child:
         near, far = pair()
         self._page = pages.Page(page)
         self.streams = (self._stream("stdout", 0, out, token), self._stream("stderr", 1, err, token))
-        self._ledger = Ledger(self.streams)
+        self._ledger = Ledger(self.streams, self._page)
         self.channel = Channel(near, socket.MSG_DONTWAIT)
         # The child's own end, kept to take back what it has not read.
         self._unread = Channel(far, socket.MSG_DONTWAIT)
@@ -68,6 +86,15 @@ class Child:
     def _stream(self, name: str, index: int, fd: int, token: str) -> Stream:
         os.set_blocking(fd, False)
         return Stream(name, index=index, fd=fd, page=self._page, token=token.encode())
+
+    def born(self, pid: int) -> None:
+        """The zygote has forked it."""
+        self.pid, self._heard_at = pid, time.monotonic()
+        with contextlib.suppress(OSError):
+            self._pidfd = os.pidfd_open(pid)
+        early, self._early = self._early, []
+        for number in early:
+            self._signal(number)
 
     # What the caller sees
 
@@ -89,7 +116,12 @@ class Child:
     @property
     def open(self) -> bool:
         """Whether it takes more tasks; not once it is to end."""
-        return not (self._retiring or self.stop or self.over_memory)
+        return not (self._retiring or self.stop or self.over_memory) and self.done + self.queued < self.lifetime
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has had no task yet."""
+        return not (self.done or self.queued or self.has_begun)
 
     @property
     def has_begun(self) -> bool:
@@ -99,17 +131,29 @@ class Child:
     @property
     def current(self) -> tuple[TaskMessage, float] | None:
         """The task whose body runs now, and the monotonic seconds at which it began."""
-        running = self._page.running()
         sent = self._ledger.unanswered
-        if not running or not sent or sent.number != running[0]:
+        if sent is None or not self._has_begun(sent):
             return None
-        return sent.task, running[1]
+        return sent.task, sent.began or 0.0
+
+    def _has_begun(self, sent: Sent) -> bool:
+        """Once seen, its start stands, whatever the page says later; nor was it before it was sent, or is it still to come."""
+        if sent.began is None and self._page.words[pages.BEGUN] == sent.number:
+            sent.began = min(max(self._page.words[pages.STARTED] / 1e9, sent.at), time.monotonic())
+        return sent.began is not None
 
     @property
     def started(self) -> float | None:
         """When the running body began, monotonic seconds."""
         current = self.current
         return current[1] if current else None
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether it lives and does not begin what it was sent."""
+        sent = self._ledger.unanswered
+        if sent is None or not self.pid or self.stop or self._has_begun(sent):
+            return False
+        return now - max(sent.at, self._heard_at) > UNBEGUN_SECONDS
 
     def send(self, task: TaskMessage) -> None:
         """Queue a task. Never blocks: what does not fit into the channel follows as the child makes room.
@@ -151,11 +195,18 @@ class Child:
     def settle(self, events: list[Event]) -> None:
         """After its pipes were read: take its messages, hand out lines and results. Raises ChildConfused."""
         self._receive(events)
+        self._heed_result()
         self._ledger.attribute(events)
         self.done += self._ledger.finished(events, kept=self.stop.number if self.stop else 0)
         self.flush()
         if self._retiring and not self.busy:
             self._close_channel()
+
+    def _heed_result(self) -> None:
+        """A stop that came after its body's end is over with its result."""
+        found = self._ledger.unanswered
+        if self.stop and self.stop.over and (found is None or found.number != self.stop.number):
+            self.stop = None
 
     def _receive(self, events: list[Event]) -> None:
         """Until there is nothing more: only then is it known who wrote the text that has no marker yet."""
@@ -163,6 +214,7 @@ class Child:
             for _ in range(MESSAGES_A_TURN):
                 if not (text := self.channel.receive()):
                     return
+                self._heard_at = time.monotonic()
                 self._ledger.take(text, events)
         except (BlockingIOError, ConnectionError):
             return
@@ -204,9 +256,8 @@ class Child:
         self._page.warn(reason)
 
     def runs(self, sent: Sent) -> bool:
-        """Whether the body of this task runs now."""
-        running = self._page.running()
-        return running is not None and running[0] == sent.number
+        """Whether the body of this task runs now, or has just ended."""
+        return sent.outcome is None and self._has_begun(sent)
 
     def is_stopping(self, sent: Sent, grace: float) -> bool:
         """Whether it is being stopped already; if for this task, it has no more than `grace` seconds left from now on."""
@@ -221,15 +272,30 @@ class Child:
         body, or the body was over before and its result stands.
         """
         self._page.ask_to_stop(sent.number, reason)
-        if self._page.words[pages.ENDED] != sent.number:
-            self.stop = Stop(sent.number, reason, time.monotonic() + grace)
-            self.forker.kill(self.id, signal.SIGTERM)
-            return self.recall()
-        return []
+        over = self._page.words[pages.ENDED] == sent.number
+        self.stop = Stop(sent.number, reason, time.monotonic() + (OVER_SECONDS if over else grace), over)
+        if not over:
+            self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)  # one that was frozen is to hear it too
+        return self.recall()
 
     def kill(self) -> None:
         """KILL to its whole group."""
-        self.forker.kill(self.id, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        """To its group, of which it is the leader, or to itself where it has not made one yet.
+
+        Nobody else has its pid: the zygote takes it from the dead child only after all of its group were killed, and the
+        kernel gives a pid again only when all others had their turn.
+        """
+        if self._pidfd < 0:
+            self._early.append(number)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, 0)
+            if not processes.kill_group(self.pid, number):
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def bury(self, cause: str, events: list[Event]) -> None:
         """After its death: hand out all that is left, and say who ran, who came back. `cause`: how the process ended."""
@@ -237,6 +303,7 @@ class Child:
             stream.read_rest()
         with contextlib.suppress(ChildConfused):
             self._receive(events)
+        self._heed_result()
         self._ledger.attribute(events, all_of_it=True)
         unread = self._take_back()
         for sent in self._ledger.tasks:
@@ -244,13 +311,13 @@ class Child:
         self.close()
 
     def _end_of(self, sent: Sent, cause: str, unread: set[int]) -> Event:
-        begun = self._page.words[pages.BEGUN] == sent.number
+        begun = self._has_begun(sent)
         if self.stop and self.stop.number == sent.number and (begun or self.stop.reason in ("timeout", "cancelled")):
             return Ended(sent.task.key, self._stopped(self.stop, sent, cause), self._seconds(sent))
         if sent.outcome is not None:
             return Ended(sent.task.key, sent.outcome, sent.seconds)
         if sent.number in unread or not begun:
-            return Unstarted(sent.task.key)
+            return Unstarted(sent.task.key, fresh=sent.fresh, read=sent.number not in unread and not sent.fresh)
         return Ended(sent.task.key, self._crash(cause), self._seconds(sent))
 
     def _stopped(self, stop: Stop, sent: Sent, cause: str) -> Outcome:
@@ -260,17 +327,24 @@ class Child:
         return outcome
 
     def _crash(self, cause: str) -> Outcome:
+        if self.orphaned:
+            return Lost("zygote", cause)
         if self.over_memory:
             return Failed(self.over_memory, reason="memory")
+        if self.confused:
+            return Failed("The body wrote on the channel between its process and the worker, and was killed.", reason="crash")
         return Failed(cause, reason="crash")
 
     def _seconds(self, sent: Sent) -> float:
-        if sent.outcome is not None or self._page.words[pages.BEGUN] != sent.number:
+        if sent.outcome is not None or sent.began is None:
             return sent.seconds
-        return max(0.0, time.monotonic() - self._page.words[pages.STARTED] / 1e9)
+        return max(0.0, time.monotonic() - sent.began)
 
     def close(self) -> None:
         """Give back all descriptors."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
         self.channel.close()
         self._unread.close()
         for stream in self.streams:

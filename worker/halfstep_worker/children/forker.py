@@ -1,10 +1,12 @@
-"""The worker's end of one zygote: start it, ask it to fork and to kill, read what it reports."""
+"""The worker's end of one zygote: start it, ask it to fork, read what it reports, and see that it runs."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from halfstep_worker.children.settings import PoolSettings
 
 MESSAGE_BYTES = 1024 * 1024
 END_SECONDS = 5.0
+THAW_SECONDS = 0.2
 START = "import sys; sys.path[:] = sys.argv[2:]; from halfstep_worker.children.zygote import main; main(int(sys.argv[1]))"
 
 Report = list[Any]
@@ -38,6 +41,11 @@ class Forker:
             self._zygote = _start(far.fileno(), settings.environment)
         self._send(_first_message(settings))
 
+    @property
+    def pid(self) -> int:
+        """The zygote's."""
+        return self._zygote.pid
+
     def fileno(self) -> int:
         """The control socket; readable when there are reports, or the zygote has ended."""
         return self._control.fileno()
@@ -46,9 +54,17 @@ class Forker:
         """Ask for a child with these descriptors: task socket, stdout, stderr, page. The answer is a report."""
         self._send(["fork", child, token], fds)
 
-    def kill(self, child: int, number: int) -> None:
-        """Signal the process group of a child; one that has ended is passed over."""
-        self._send(["kill", child, int(number)])
+    def thaw(self) -> bool:
+        """Let it run if somebody has stopped it, as a body of the same user can; whether somebody had.
+
+        Safe from strangers: only we reap the zygote, so nobody else has its pid.
+        """
+        with contextlib.suppress(ChildProcessError):
+            stopped = os.waitid(os.P_PID, self._zygote.pid, os.WSTOPPED | os.WNOHANG)
+            if stopped is not None:
+                os.kill(self._zygote.pid, signal.SIGCONT)
+                return True
+        return False
 
     def reports(self) -> list[Report] | None:
         """What the zygote said since the last call, in order; the end of it is None alone."""
@@ -62,12 +78,14 @@ class Forker:
     def close(self) -> None:
         """Have the zygote kill all below it and end; kill it too if that takes over 5 s. Twice is fine."""
         self._control.close()
-        self._zygote.terminate()  # it may be importing user code, and so not looking at its control socket
-        try:
-            self._zygote.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._zygote.kill()
-            self._zygote.wait()
+        deadline = time.monotonic() + END_SECONDS
+        while self._zygote.poll() is None and time.monotonic() < deadline:
+            self._zygote.terminate()  # it may be importing user code, and so not looking at its control socket
+            self.thaw()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._zygote.wait(THAW_SECONDS)
+        self._zygote.kill()
+        self._zygote.wait()
 
     def _receive(self) -> bytes:
         try:
@@ -92,11 +110,17 @@ def _first_message(settings: PoolSettings) -> dict[str, Any]:
         "loader_settings": dict(settings.loader_settings),
         "result_bytes": settings.result_bytes,
         "memory_bytes": settings.memory_bytes,
+        "growth_bytes": settings.growth_bytes,
+        "run_as": settings.run_as and dataclasses.asdict(settings.run_as),
     }
 
 
 def _start(control: int, environment: Any) -> subprocess.Popen[bytes]:
-    """A new session: what a terminal sends, as on Ctrl-C, is for the worker alone, which then drains."""
+    """In a process group of its own: what a terminal sends, as on Ctrl-C, is for the worker alone, which then drains.
+
+    But in the worker's session: if a body has stopped the zygote and the worker dies, the kernel continues it, as it does
+    with every stopped group that becomes an orphan (POSIX, _exit), and it can end what is below it.
+    """
     try:
         return subprocess.Popen(
             [sys.executable, "-c", START, str(control), *(path for path in sys.path if path)],
@@ -104,7 +128,7 @@ def _start(control: int, environment: Any) -> subprocess.Popen[bytes]:
             pass_fds=(control,),
             stdin=subprocess.DEVNULL,
             stdout=2,
-            start_new_session=True,
+            process_group=0,
         )
     except OSError as error:
         raise HalfstepError(f"The process that runs user code could not be started: {error}.") from error

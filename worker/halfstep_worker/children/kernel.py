@@ -8,10 +8,13 @@ import os
 import signal
 
 PR_SET_PDEATHSIG = 1
+PR_GET_PDEATHSIG = 2
+PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
+PR_GET_CHILD_SUBREAPER = 37
 # What opens another process's memory under /proc: the first by rule, the others on kernels from 6.16 on (perfmon_capable).
 TRACING = (19, 21, 38)  # CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON
 CAPABILITY_VERSION_3 = 0x20080522
@@ -30,10 +33,16 @@ class _Sets(ctypes.Structure):
 def shield() -> None:
     """Close this process's memory and environment to others of its user, as /proc and ptrace would show them.
 
-    For the worker's main process, once, at its start. Side effect: its files under /proc belong to root from then on,
-    so that a worker of another user can't open its own /proc/self/environ, fd or maps. stat, status and statm stay open.
+    For every process that holds a secret; what it forks is shielded too, until it starts a program. Side effect: its files under
+    /proc belong to root from then on, so that a process of another user can't open its own /proc/self/environ or mem. Its own
+    fd, maps, stat, status and statm stay open to it.
     """
     prctl(PR_SET_DUMPABLE, 0)
+
+
+def unshield() -> None:
+    """The reverse, for as long as a file of our own under /proc has to be written."""
+    prctl(PR_SET_DUMPABLE, 1)
 
 
 def die_with(parent: int, *, by: signal.Signals) -> None:
@@ -49,6 +58,23 @@ def die_with(parent: int, *, by: signal.Signals) -> None:
 def adopt_orphans() -> None:
     """Make this process the new parent of every descendant whose own parent ends, even one in a session of its own."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def ties() -> tuple[int, int, int]:
+    """(signal of the parent's death, whether orphans are adopted, whether others of its user may read this process)."""
+    return _number(PR_GET_PDEATHSIG), _number(PR_GET_CHILD_SUBREAPER), _libc.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
+
+
+def tie_again(ties: tuple[int, int, int]) -> None:
+    """Sets them as they were. Raises OSError."""
+    for option, value in zip((PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE), ties, strict=True):
+        prctl(option, value)
+
+
+def _number(option: int) -> int:
+    found = ctypes.c_int()
+    _libc.prctl(option, ctypes.byref(found), 0, 0, 0)
+    return found.value
 
 
 def rename(name: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
+from array import array
 from collections import deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
@@ -10,6 +13,9 @@ from dataclasses import dataclass
 from halfstep.outcomes import Outcome
 from halfstep_worker.children.capture import Stream, lines_of
 from halfstep_worker.children.messages import Ended, Event, Line, Progress, TaskMessage, scan, unpack
+from halfstep_worker.children.page import BEGUN, Page
+
+GAPS = 1024
 
 
 class ChildConfused(Exception):
@@ -18,10 +24,17 @@ class ChildConfused(Exception):
 
 @dataclass(slots=True)
 class Sent:
-    """A task sent to the child. `marks` are the streams (1, 2) that carry its marker; they count once `outcome` is there."""
+    """A task sent to the child. `marks` are the streams (1, 2) that carry its marker; they count once `outcome` is there.
+
+    at: when it was sent; began: when its body was first seen to have begun, monotonic seconds. Known once, it stays: the page is
+    the child's to write, and a time limit is not. fresh: the child has handed it back, as it wants a new child.
+    """
 
     number: int
     task: TaskMessage
+    at: float = 0.0
+    began: float | None = None
+    fresh: bool = False
     outcome: Outcome | None = None
     seconds: float = 0.0
     marks: int = 0
@@ -30,16 +43,20 @@ class Sent:
 class Ledger:
     """The tasks of one child that have not been handed back yet, in the order in which it takes them."""
 
-    def __init__(self, streams: tuple[Stream, Stream]) -> None:
+    def __init__(self, streams: tuple[Stream, Stream], page: Page) -> None:
         self.tasks: deque[Sent] = deque()
         self._streams = streams
+        self._page = page
         self._results = 0  # how many of `tasks`, from the left, have an outcome
         self._last = 0
+        self._gaps = array("I")
 
     def add(self, task: TaskMessage) -> int:
-        """Note a task as sent; the number it goes by."""
-        self._last += 1
-        self.tasks.append(Sent(self._last, task))
+        """Note a task as sent; the number it goes by: a larger one each time, that no body can guess before its task has come."""
+        if not self._gaps:
+            self._gaps.frombytes(os.urandom(GAPS * self._gaps.itemsize))
+        self._last += 1 + self._gaps.pop()
+        self.tasks.append(Sent(self._last, task, time.monotonic()))
         return self._last
 
     def remove(self, numbers: Iterable[int]) -> list[TaskMessage]:
@@ -65,17 +82,26 @@ class Ledger:
             (number, kind, seconds, marks), end = scan(text, 0)
             if kind in ("log", "progress"):
                 self._say(kind, self._key(number), text[end + 1 :], events)
+            elif kind == "fresh":
+                self._hand_back(number)
             else:
                 self._note(number, unpack(kind, text[end + 1 :]), float(seconds), int(marks))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ChildConfused from error
 
     def _note(self, number: int, outcome: Outcome, seconds: float, marks: int) -> None:
+        """Believed only of a task that this child has begun, and in their order."""
+        sent = self.unanswered
+        if sent is None or sent.number != number or self._page.words[BEGUN] < number or not 0.0 <= seconds < math.inf:
+            raise ChildConfused
+        sent.outcome, sent.seconds, sent.marks = outcome, seconds, marks & 3
+        self._results += 1
+
+    def _hand_back(self, number: int) -> None:
         sent = self.unanswered
         if sent is None or sent.number != number:
             raise ChildConfused
-        sent.outcome, sent.seconds, sent.marks = outcome, seconds, marks
-        self._results += 1
+        sent.fresh = True
 
     def _say(self, kind: str, key: Hashable, text: str, events: list[Event]) -> None:
         if kind == "progress":

@@ -32,7 +32,7 @@ class Marks:
 
     def end(self, number: int) -> int:
         """Flush, and mark the streams that grew since the last task ended. Returns them: 1 stdout, 2 stderr, 3 both."""
-        self._flush()
+        self.flush()
         marked = 0
         for stream in (0, 1):
             total = self._total(stream)
@@ -41,7 +41,7 @@ class Marks:
                 marked |= 1 << stream
         return marked
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Also what the body put into the place of sys.stdout; a stream that it broke or closed is its own loss."""
         now = (sys.stdout, sys.stderr)
         for file in now if now == self._files else self._files + now:

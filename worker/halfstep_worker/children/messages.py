@@ -2,7 +2,7 @@
 
 A message is a JSON header, a newline and a body. Task: `[number, task_id, attempt, timeout, operator]` and the args as
 they came, never parsed by the worker. From a child: `[number, kind, seconds, marks]` and the result or text. `number`
-counts the sends to one child; `marks` says which streams carry a marker of this task (1 stdout, 2 stderr).
+grows with each send to one child; `marks` says which streams carry a marker of this task (1 stdout, 2 stderr).
 """
 
 from __future__ import annotations
@@ -67,9 +67,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Unstarted:
-    """The task came back without having run."""
+    """The task came back without having run.
+
+    fresh: it has to be the first of a new child. read: its child had taken it, and ended before it said that it began.
+    """
 
     key: Hashable
+    fresh: bool = False
+    read: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,11 @@ def unpack(kind: str, body: str) -> Outcome:
     """The outcome of (kind, body). Raises KeyError, TypeError or ValueError for what no child of ours writes."""
     if kind == "succeeded":
         return Succeeded(body)
-    return KINDS[kind](*json.loads(body))
+    outcome = KINDS[kind](*json.loads(body))
+    for field in dataclasses.fields(outcome):
+        if type(getattr(outcome, field.name)).__name__ != field.type and field.type != "float":
+            raise TypeError(f"'{field.name}' is no {field.type}.")
+    return outcome
 
 
 def stopped(reason: str, timeout: float | None = None) -> Outcome:

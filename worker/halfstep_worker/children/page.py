@@ -73,6 +73,10 @@ class Page:
         """The body of this number has ended; a signal meant for it may no longer be sent."""
         self.words[ENDED] = number
 
+    def runs(self, number: int) -> bool:
+        """Whether the body of this number runs."""
+        return self.words[BEGUN] == number and self.words[ENDED] != number
+
     def stops(self, number: int) -> bool:
         """Whether the worker asked this very task to stop."""
         return self.words[STOP_NUMBER] == number

@@ -8,6 +8,7 @@ import time
 from collections.abc import Hashable, Iterator
 
 from halfstep.errors import HalfstepError
+from halfstep.events import emit
 from halfstep_worker.children import processes
 from halfstep_worker.children.capture import Stream
 from halfstep_worker.children.causes import cause_of, see_dead, size_text
@@ -22,6 +23,8 @@ BACKOFF_SECONDS = 0.1
 BACKOFF_CAP = 5.0
 FORK_PAUSE_SECONDS = 1.0
 STOP_EXTRA_SECONDS = 2.0
+THAW_SECONDS = 0.2
+"""How often it is looked whether a body has stopped the zygote."""
 
 
 class Pool:
@@ -46,6 +49,7 @@ class Pool:
         self._start_at: float | None = None
         self._fork_at = 0.0
         self._sample_at = 0.0
+        self._thaw_at = 0.0
         self._load_error: str | None = None
 
     @property
@@ -172,6 +176,13 @@ class Pool:
             if child.stop and now >= child.stop.kill_at:
                 child.stop.kill_at = float("inf")
                 child.kill()
+            elif child.is_stuck(now):
+                self._give_back(child.recall())
+                child.kill()
+        if now >= self._thaw_at:
+            self._thaw_at = now + THAW_SECONDS
+            if any(forker.thaw() for forker in self._forkers):
+                emit("zygote.thawed")
         if self._start_at is not None and now >= self._start_at:
             self._start_at = None
             self._try_to_load()
@@ -190,8 +201,9 @@ class Pool:
         try:
             child.settle(self._events)
         except ChildConfused:
+            child.confused = True
             child.kill()
-        if child.done >= self.settings.recycle_after and child.open:
+        if child.done >= child.lifetime:
             child.retire_when_empty()
 
     # Memory
@@ -220,7 +232,7 @@ class Pool:
     def _fill(self) -> None:
         while self._is_short and self._current:
             try:
-                child = Child(next(self._ids), self._current)
+                child = Child(next(self._ids), self._current, lifetime=self.settings.recycle_after)
             except OSError:  # no descriptors left
                 self._pause_forks()
                 return
@@ -263,7 +275,7 @@ class Pool:
                 self._load_error = error
             case ["forked", int(identity), int(pid)]:
                 if identity in self._children:
-                    self._children[identity].pid = pid
+                    self._children[identity].born(pid)
             case ["unforked", int(identity), str(cause)]:
                 self._pause_forks()
                 self._bury(identity, cause)
@@ -319,7 +331,10 @@ class Pool:
         forker.close()
         for child in [child for child in self.children if child.forker is forker]:
             see_dead(child.pid)
-            self._bury(child.id, "The process that runs bodies ended, and the body with it.")
+            child.orphaned = True
+            self._bury(child.id, "The process that the bodies' processes come from was killed, and the body with it.")
+        if self.settings.sole:
+            processes.kill_others({forker.pid for forker in self._forkers})
 
     def _give_back(self, tasks: list[TaskMessage]) -> None:
         self._events += [Unstarted(task.key) for task in tasks]

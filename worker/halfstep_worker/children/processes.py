@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
+SWEEP_SECONDS = 1.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -83,7 +86,28 @@ def kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def kill_group(group: int, number: int = signal.SIGKILL) -> None:
-    """A signal to a whole process group; a group already gone is passed over."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+def kill_others(known: Set[int]) -> None:
+    """Kill and bury our own children, with all below them, that are not `known`: orphans that we have adopted.
+
+    Again and again, as some are born meanwhile; for a second at most, as what changed its user may be out of reach.
+    """
+    deadline = time.monotonic() + SWEEP_SECONDS
+    while time.monotonic() < deadline:
+        found = snapshot()
+        others = {one.pid for one in found.values() if one.parent == os.getpid() and one.pid not in known}
+        if not others:
+            return
+        kill(others.union(*(descendants(pid, found) for pid in others)))
+        for pid in others:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        select.poll().poll(2)
+
+
+def kill_group(group: int, number: int = signal.SIGKILL) -> bool:
+    """A signal to a whole process group; whether there was one that we may signal."""
+    try:
         os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

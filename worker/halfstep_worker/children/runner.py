@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
+from contextvars import copy_context
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from halfstep import context
 from halfstep.context import Stopped
-from halfstep.outcomes import Outcome
+from halfstep.errors import HalfstepError
+from halfstep.outcomes import Failed, Outcome, Succeeded
 from halfstep_worker.children.channel import Channel
 from halfstep_worker.children.failures import failed
 from halfstep_worker.children.marks import Marks
 from halfstep_worker.children.messages import pack, scan, stopped
 from halfstep_worker.children.page import Page
+from halfstep_worker.children.pristine import Pristine
 from halfstep_worker.children.storable import outcome_of, plain
 
-ORPHANS_EVERY = 64
+_getpid, _exit, _monotonic_ns = os.getpid, os._exit, time.monotonic_ns
 
 
 class Registry(Protocol):
@@ -37,62 +42,94 @@ class Task(NamedTuple):
 
 
 class Link:
-    """Where `halfstep.current()` of the running body leads: to the shared page and to the worker."""
+    """Where `halfstep.current()` of one attempt leads: to the shared page and to the worker, as long as its body runs."""
 
-    def __init__(self, page: Page, channel: Channel) -> None:
+    def __init__(self, page: Page, channel: Channel, number: int) -> None:
         self._page = page
         self._channel = channel
-        self.number = 0
+        self._number = number
 
     def stop_reason(self) -> str | None:
         """Why the body should end soon, or None."""
-        return self._page.reason(self.number)
+        return self._page.reason(self._number)
 
     def log(self, text: str, /) -> None:
-        """Send a line of the attempt's log."""
+        """Send a line of the attempt's log. HalfstepError: the attempt has ended."""
         self._say("log", text)
 
     def heartbeat(self, progress: str, /) -> None:
-        """Send how far the body is, as JSON text."""
+        """Send how far the body is, as JSON text. HalfstepError: the attempt has ended."""
         self._say("progress", progress)
 
     def _say(self, kind: str, text: str) -> None:
-        self._channel.send(f'[{self.number},"{kind}",0,0]\n{plain(text, len(text) * 4)}')
+        """A thread that outlives its body, or has kept the context of an earlier one, is not to speak for the next."""
+        if not self._page.runs(self._number):
+            raise HalfstepError("This attempt has ended, so nothing more can be said of it; end threads before the body returns.")
+        self._channel.send(f'[{self._number},"{kind}",0,0]\n{plain(text, len(text) * 4)}')
+
+
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """What connects a child with its worker. streams: by descriptor 0, 1 and 2, our own copy of what belongs there."""
+
+    channel: Channel
+    page: Page
+    marks: Marks
+    streams: Mapping[int, int]
 
 
 class Runner:
     """One child's loop. Only the main thread runs it, as only that one meets signals."""
 
-    def __init__(self, registry: Registry, *, channel: Channel, page: Page, marks: Marks, result_bytes: int) -> None:
+    def __init__(self, registry: Registry, wires: Wires, *, result_bytes: int, growth_bytes: int) -> None:
         self._registry = registry
-        self._channel = channel
-        self._page = page
-        self._marks = marks
+        self._channel = wires.channel
+        self._page = wires.page
+        self._marks = wires.marks
         self._result_bytes = result_bytes
-        self._link = Link(page, channel)
-        self._done = 0
+        self._pid = os.getpid()
+        self._number = 0
+        self._kind = ""
+        signal.signal(signal.SIGTERM, self._on_term)
+        self._pristine = Pristine(wires.streams, growth_bytes=growth_bytes)
 
     def serve(self) -> None:
-        """Run tasks until the channel ends, or until one was told to stop: its child is not used again."""
-        signal.signal(signal.SIGTERM, self._on_term)
+        """Run tasks until the channel ends, or until one was told to stop or left what spoils the child for the next."""
         while (text := self._channel.receive()) is not None:
             header, end = scan(text, 0)
             task = Task._make(header)
-            self._one(task, text[end + 1 :])
-            if self._page.stops(task.number):
+            if not self._one(task, text[end + 1 :]) or self._page.stops(task.number):
                 return
-            self._reap()
 
-    def _one(self, task: Task, args: str) -> None:
-        started = time.monotonic_ns()
+    def _one(self, task: Task, args: str) -> bool:
+        """Run one task and tell what became of it; whether the child may take another."""
+        started = _monotonic_ns()
+        self._number, self._kind = task.number, task.operator
         try:
-            kind, body = pack(self._attempt(task, args, started))
+            outcome = self._attempt(task, args, started)
         except Stopped:
-            kind, body = pack(stopped(self._page.reason(task.number) or "", task.timeout))
+            outcome = stopped(self._page.reason(task.number) or "", task.timeout)
+        if _getpid() != self._pid:  # a copy of us that the body has made by fork and let return
+            _exit(0)
+        nanoseconds = _monotonic_ns() - started
         self._page.end(task.number)
+        flaw = self._flaw(outcome, nanoseconds)
         marks = self._marks.end(task.number)
-        seconds = (time.monotonic_ns() - started) / 1e9
-        self._channel.send(f'[{task.number},"{kind}",{seconds:.6f},{marks}]\n{body}')
+        kind, body = pack(outcome)
+        if flaw:
+            self._channel.send(f'[{task.number},"log",0,0]\n[halfstep: this process is not used again, as the body left {flaw}]')
+        self._channel.send(f'[{task.number},"{kind}",{nanoseconds / 1e9:.6f},{marks}]\n{body}')
+        return not flaw
+
+    def _flaw(self, outcome: Outcome, nanoseconds: int) -> str | None:
+        """What was written to a stream that the body put in the place of ours is flushed before that is put right."""
+        if isinstance(outcome, Succeeded) and self._pristine.seems_untouched(self._kind, nanoseconds):
+            return None
+        self._marks.flush()
+        found = self._pristine.flaw(self._kind)
+        if isinstance(outcome, Failed) and outcome.reason == "memory":
+            return found or "too little memory"
+        return found
 
     def _attempt(self, task: Task, args: str, started: int) -> Outcome:
         """Run the body. A stop shows as Stopped, wherever in here it strikes."""
@@ -104,31 +141,23 @@ class Runner:
             return failed(error)
 
     def _run(self, task: Task, args: str, started: int) -> object:
-        self._link.number = task.number
         self._page.begin(task.number, started)
         if self._page.stops(task.number):
             raise Stopped(self._page.reason(task.number) or "")
-        context.enter(task_id=task.task_id, attempt=task.attempt, deadline_seconds=task.timeout, link=self._link)
+        given = scan(args.lstrip(), 0)[0]
+        if isinstance(given, dict):
+            self._kind = f"{task.operator} {given.get('function')}"
+        link = Link(self._page, self._channel, task.number)
+        context.enter(task_id=task.task_id, attempt=task.attempt, deadline_seconds=task.timeout, link=link)
         try:
-            return self._registry.run(task.operator, scan(args.lstrip(), 0)[0])
+            return copy_context().run(self._registry.run, task.operator, given)
         finally:
             context.leave()
 
     def _on_term(self, number: int, _: object) -> None:
         """A stop of the running body raises in it; one that came too late is nothing; any other TERM is what it always is."""
-        if not self._page.stops(self._link.number):
+        if not self._page.stops(self._number):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         elif self._page.running():
-            raise Stopped(self._page.reason(self._link.number) or "")
-
-    def _reap(self) -> None:
-        """Bury orphans that bodies left to this child now and then: it is their subreaper."""
-        self._done += 1
-        if self._done % ORPHANS_EVERY:
-            return
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
+            raise Stopped(self._page.reason(self._number) or "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,27 @@ SECRETS = frozenset({"PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", "PGSSLPASSWORD
 def allowed_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without what is ours (HALFSTEP_*: database and connection URLs) and without PostgreSQL's secrets."""
     return {name: value for name, value in environment.items() if not name.startswith("HALFSTEP_") and name not in SECRETS}
+
+
+def environment_of(environment: Mapping[str, str], account: Account | None) -> dict[str, str]:
+    """What children may see of it; for bodies of another user with that user's home and name."""
+    allowed = allowed_environment(environment)
+    return allowed if account is None else allowed | {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
+
+
+GROWTH_BYTES = 512 * 1024 * 1024
+GROWTH_SHARE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Another user that bodies run as; numbers, as the kernel has them."""
+
+    name: str
+    user: int
+    group: int
+    groups: Sequence[int] = ()
+    home: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,15 @@ class PoolSettings:
     sample_seconds: float = 0.5
     """How often memory is looked at, where a limit is set."""
     recycle_after: int = 10_000
-    """Tasks after which a child is replaced, so that what user code leaks stays bounded."""
+    """Tasks after which a child is replaced, so that what user code leaks stays bounded; 1: each body has a child of its own."""
+    run_as: Account | None = None
+    """Whom the bodies run as. Only root can choose; None: the worker's own user."""
+    sole: bool = False
+    """Whether the calling process starts nothing but this pool, and adopts orphans: then what a killed zygote left is killed."""
     load_seconds: float = 60.0
     """How long `start` waits for user code to be imported."""
+
+    @property
+    def growth_bytes(self) -> int:
+        """How much more memory than a new one a child may keep after a body, bytes: a quarter of the limit, or 512 MiB."""
+        return self.memory_bytes // GROWTH_SHARE if self.memory_bytes else GROWTH_BYTES

@@ -1,9 +1,9 @@
 """The zygote: imports user code once, in a process of one thread, and forks children on request.
 
-It alone forks, signals and reaps children, so no signal can ever meet a stranger that got a dead child's pid. When the
-worker is gone it kills everything below itself, whatever session or group that moved to, and ends.
+It alone forks and reaps children; the worker signals them itself, as a body may have frozen the zygote. When the worker is
+gone it kills everything below itself, whatever session or group that moved to, and ends.
 
-Requests: `["fork", id, token]` with four descriptors (task socket, stdout, stderr, shared page), `["kill", id, signal]`.
+Requests: `["fork", id, token]` with four descriptors (task socket, stdout, stderr, shared page).
 Reports: `["ready"]` or `["failed", sentence]` once, then `["forked", id, pid]`, `["unforked", id, sentence]`,
 `["ended", id, code, max_rss_kib]`; a negative code is a signal.
 """
@@ -30,6 +30,9 @@ from halfstep_worker.children.runner import Registry
 
 MESSAGE_BYTES = 1024 * 1024
 LEAVE_SECONDS = 3.0
+_NEEDED = {signal.SIGTERM, signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT, signal.SIGSEGV, signal.SIGBUS,
+           signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}  # fmt: skip
+_IGNORED = tuple(sorted(signal.valid_signals() - _NEEDED))
 BLOCKED = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 
 
@@ -40,6 +43,7 @@ class Zygote:
         self._control = control
         self._settings = settings
         self._registry = registry
+        self._handlers = _children_handlers()
         self._children: dict[int, int] = {}  # pid -> id
         self._kept = processes.descendants(os.getpid(), processes.snapshot())  # what user code started when imported
         self._wake, self._woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -47,6 +51,8 @@ class Zygote:
     def run(self) -> NoReturn:
         """Serve until the worker closes the control socket or dies."""
         signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        for number in _IGNORED:  # whatever a body sends to it
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         poller = select.poll()
         poller.register(self._control, select.POLLIN)
@@ -68,10 +74,7 @@ class Zygote:
             case []:
                 leave()
             case ["fork", int(child), str(token)]:
-                self._fork(child, Birth(os.getpid(), self._settings, self._registry, token.encode(), *fds))
-            case ["kill", int(child), int(number)]:
-                for pid in [pid for pid, known in self._children.items() if known == child]:
-                    processes.kill_group(pid, number)
+                self._fork(child, Birth(os.getpid(), self._settings, self._registry, self._handlers, token.encode(), *fds))
 
     def _fork(self, child: int, birth: Birth) -> None:
         """Signals wait while the child still has the zygote's handlers."""
@@ -85,8 +88,6 @@ class Zygote:
         except OSError as error:
             self._report("unforked", child, f"A child process could not be started: {error.strerror}.")
         else:
-            with contextlib.suppress(OSError):
-                os.setpgid(pid, pid)
             self._children[pid] = child
             self._report("forked", child, pid)
         finally:
@@ -113,6 +114,14 @@ class Zygote:
         mine = (one for one in found.values() if one.parent == os.getpid() and not one.ended)
         strays = {one.pid for one in mine if one.pid not in known}
         processes.kill(strays.union(*(processes.descendants(pid, found) for pid in strays)))
+
+
+def _children_handlers() -> dict[int, Any]:
+    """As imports have left them, but for what the zygote itself had to set before."""
+    left: dict[int, Any] = {number: signal.getsignal(number) for number in _IGNORED}
+    own: dict[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGCHLD: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL,
+           signal.SIGINT: signal.default_int_handler}  # fmt: skip
+    return {**{number: handler for number, handler in left.items() if handler is not None}, **own}
 
 
 def _next_ended() -> int | None:
@@ -175,6 +184,8 @@ def _settle_in(worker: int, control: socket.socket) -> None:
     kernel.rename("halfstep-zygote")
     kernel.adopt_orphans()
     kernel.forbid_tracing()
+    kernel.shield()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # comes with the end of the worker, if it froze us (see Forker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, on_term)
     try:

@@ -1,0 +1,207 @@
+"""What one body must not change for the next in the interpreter: the facts that we name, all of them put right in place.
+
+What a body imports stays, as that is what a warm child is for; what its own modules remember is its own affair.
+"""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import logging
+import socket
+import sys
+import threading
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from halfstep_worker.children.facts import Fact
+
+OWN_ROOMS = ("halfstep", "halfstep_worker")
+STANDARD = (
+    "abc", "codecs", "collections", "contextlib", "copy", "datetime", "decimal", "functools", "glob", "hashlib",
+    "importlib", "inspect", "io", "itertools", "json", "json.decoder", "json.encoder", "locale", "logging", "math",
+    "operator", "os", "os.path", "pathlib", "pickle", "posix", "re", "resource", "select", "selectors", "shutil", "signal",
+    "socket", "ssl", "string", "struct", "subprocess", "tempfile", "textwrap", "threading", "time", "traceback", "types",
+    "typing", "urllib.parse", "uuid", "weakref", "zlib",
+)  # fmt: skip
+"""Modules whose functions a body may not leave replaced, as far as they were imported before the child was born."""
+_HOOKS = ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "stdin", "stdout", "stderr", "__stdin__", "__stdout__",
+          "__stderr__", "__excepthook__", "path", "meta_path", "path_hooks", "argv", "dont_write_bytecode", "modules",
+          "addaudithook")  # fmt: skip
+
+
+def facts_of_the_interpreter() -> list[Fact]:
+    """In the order in which they are put right: what the others stand on comes first."""
+    return [
+        Fact("the attributes of sys", lambda: [getattr(sys, name, None) for name in _HOOKS], _set_hooks),
+        *_lists(),
+        Fact("the loaded modules", lambda: sys.modules, partial(_bring_back, sys.modules), dict, _holds_all),
+        _patched(),
+        *_settings(),
+        *_logging(),
+        Fact("the standard streams of Python", _streams, _set_streams),
+        Fact("the event loop", _loop, _set_loop),
+    ]
+
+
+def fact_of_builtins() -> Fact:
+    """Before all others, as even these need it."""
+    return Fact("the built-in functions", lambda: vars(builtins), lambda old: _replace(vars(builtins), old), dict)
+
+
+_MISSING = object()
+
+
+def _holds_all(old: dict[str, Any], living: dict[str, Any]) -> bool:
+    """Whether all functions, classes and modules of a namespace are still there; what has come is remembered from now on.
+
+    What is a mere value may be meant to change, and has a fact of its own where it matters.
+    """
+    if old == living:  # in C, where nearly all looks end
+        return True
+    if any(_is_fixed(value) and living.get(name, _MISSING) is not value for name, value in old.items()):
+        return False
+    old |= living
+    return True
+
+
+def _is_fixed(value: object) -> bool:
+    return callable(value) or isinstance(value, ModuleType)
+
+
+def _bring_back(living: dict[str, Any], old: dict[str, Any]) -> None:
+    living.update({name: value for name, value in old.items() if _is_fixed(value)})
+
+
+def _replace(living: dict[str, Any], old: dict[str, Any]) -> None:
+    for name in [name for name in living if name not in old]:
+        del living[name]
+    living.update(old)
+
+
+def _set_hooks(old: list[Any]) -> None:
+    for name, value in zip(_HOOKS, old, strict=True):
+        setattr(sys, name, value)
+
+
+def _lists() -> list[Fact]:
+    """Lists that stay the same object: what is in them is compared."""
+    named: dict[str, list[Any]] = {
+        "sys.path": sys.path,
+        "sys.meta_path": sys.meta_path,
+        "sys.path_hooks": sys.path_hooks,
+        "sys.argv": sys.argv,
+        "gc.callbacks": gc.callbacks,
+    }
+    lists = [Fact(name, partial(_same, living), partial(_refill, living), list) for name, living in named.items()]
+    return [*lists, Fact("the filters of warnings", lambda: warnings.filters, _set_filters, list)]
+
+
+def _refill(living: list[Any], old: list[Any]) -> None:
+    living[:] = old
+
+
+def _set_filters(old: list[Any]) -> None:
+    warnings.filters[:] = old  # type: ignore[index]
+    getattr(warnings, "_filters_mutated", lambda: None)()
+
+
+def _patched() -> Fact:
+    """Functions of modules that were replaced. One fact, compared in one go: there are some hundred modules."""
+    modules = [module for name, module in list(sys.modules.items()) if _counts(name) and isinstance(module, ModuleType)]
+    spaces = [vars(module) for module in modules]
+    return Fact(
+        "functions of the standard library or of halfstep",
+        partial(_same, spaces),
+        lambda old: [*map(_bring_back, spaces, old)],
+        lambda living: [dict(space) for space in living],
+        lambda old, living: old == living or all([*map(_holds_all, old, living)]),
+    )
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _counts(name: str) -> bool:
+    return name in STANDARD or name.partition(".")[0] in OWN_ROOMS
+
+
+def _settings() -> list[Fact]:
+    """Values behind a getter and a setter."""
+    pairs: list[tuple[str, Callable[[], object], Callable[[Any], object]]] = [
+        ("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+        ("the switch interval", sys.getswitchinterval, sys.setswitchinterval),
+        ("the limit of digits", sys.get_int_max_str_digits, sys.set_int_max_str_digits),
+        ("the trace function", sys.gettrace, sys.settrace),
+        ("the profile function", sys.getprofile, sys.setprofile),
+        ("the trace function of threads", threading.gettrace, threading.settrace),
+        ("the profile function of threads", threading.getprofile, threading.setprofile),
+        ("the hook of threads", lambda: threading.excepthook, lambda old: setattr(threading, "excepthook", old)),
+        ("the hooks of asynchronous generators", sys.get_asyncgen_hooks, lambda old: sys.set_asyncgen_hooks(*old)),
+        ("the garbage collector", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+        ("the thresholds of the garbage collector", gc.get_threshold, lambda old: gc.set_threshold(*old)),
+        ("the debugging of the garbage collector", gc.get_debug, gc.set_debug),
+        ("the default timeout of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
+        ("the tracing of memory", tracemalloc.is_tracing, lambda on: tracemalloc.start() if on else tracemalloc.stop()),
+    ]
+    return [Fact(*pair) for pair in pairs]
+
+
+def _logging() -> list[Fact]:
+    root = logging.getLogger()
+    known = [root, *(logger for logger in list(root.manager.loggerDict.values()) if isinstance(logger, logging.Logger))]
+    return [
+        Fact("logging.disable", lambda: root.manager.disable, logging.disable),
+        Fact("logging.raiseExceptions", lambda: logging.raiseExceptions, lambda old: setattr(logging, "raiseExceptions", old)),
+        Fact("the loggers", lambda: [_logger(one) for one in known], lambda old: _set_loggers(known, old)),
+    ]
+
+
+def _logger(logger: logging.Logger) -> tuple[Any, ...]:
+    return logger.level, logger.disabled, logger.propagate, tuple(logger.handlers), tuple(logger.filters)
+
+
+def _set_loggers(known: list[logging.Logger], old: list[tuple[Any, ...]]) -> None:
+    for logger, (level, disabled, propagate, handlers, filters) in zip(known, old, strict=True):
+        if _logger(logger) != (level, disabled, propagate, handlers, filters):
+            logger.setLevel(level)
+            logger.disabled, logger.propagate = disabled, propagate
+            logger.handlers[:], logger.filters[:] = handlers, filters
+
+
+def _streams() -> object:
+    """How they write; whether one is closed, which nothing cures."""
+    return [
+        (file.closed, file.encoding, file.errors, file.line_buffering, file.write_through)
+        for file in (sys.__stdout__, sys.__stderr__)
+        if file is not None
+    ]
+
+
+def _set_streams(old: list[tuple[Any, ...]]) -> None:
+    for file, (_, encoding, errors, line_buffering, write_through) in zip((sys.__stdout__, sys.__stderr__), old, strict=True):
+        file.reconfigure(  # type: ignore[union-attr]
+            encoding=encoding, errors=errors, line_buffering=line_buffering, write_through=write_through
+        )
+
+
+def _loop() -> object:
+    """Whether asyncio is as it was: no policy of a body's, no loop that one has set or left running."""
+    events: Any = sys.modules.get("asyncio.events")
+    policy = getattr(events, "_event_loop_policy", None)
+    local = getattr(policy, "_local", None)
+    touched = getattr(local, "_set_called", False) or getattr(local, "_loop", None) is not None
+    return type(policy), touched, events._get_running_loop() if events else None
+
+
+def _set_loop(old: tuple[Any, ...]) -> None:
+    """A policy that an import has set is made anew, without what it remembers."""
+    events: Any = sys.modules["asyncio.events"]
+    policy_class, _, running = old
+    events._set_running_loop(running)
+    events._event_loop_policy = None if policy_class is type(None) else policy_class()

@@ -1,0 +1,217 @@
+"""A child after a body is as it was when new, put right where that is certain; or it is not used again."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import sys
+import threading
+import time
+from _signal import getsignal  # signal's own makes enums of what it gets, at twenty times the price
+from _thread import _count as count_threads
+from collections.abc import Hashable, Iterator, Mapping
+from random import seed
+from typing import Any, cast
+
+from halfstep_worker.children.causes import size_text
+from halfstep_worker.children.facts import CATCHABLE, Fact, facts_of_the_process
+from halfstep_worker.children.interpreter import fact_of_builtins, facts_of_the_interpreter
+
+CLEAN_LOOKS = 32
+"""After so many bodies that left nothing, the short ones of their kind are looked at whole only now and then."""
+EVERY = 256
+"""How often that is. In between, a brief look has to do: a whole one takes as long as three such bodies."""
+LONG_NS = 1_000_000
+"""A body that ran this long is looked at whole each time: beside it, the look costs nothing."""
+SPARE_DESCRIPTORS = 64
+"""So many more may stay open, as pools of connections are to live on."""
+ENDING_SECONDS = 0.05
+"""What a body has left gets so long to end by itself: a thread that was told to, the tail of a pipeline."""
+NAMED = 5
+_NUMBERS = tuple(number for number in CATCHABLE if number < 32)
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_DATA = cast(Any, os.environ)._data
+
+# Taken hold of before user code could put something else in their place.
+_dup, _close, _pread, _waitpid, _listdir = os.dup, os.close, os.pread, os.waitpid, os.listdir
+_enumerate, _monotonic = threading.enumerate, time.monotonic
+
+
+class Pristine:
+    """What a child was when new. Made in the child just before its first task; used by its main thread.
+
+    streams: by descriptor 0, 1 and 2, our own copy of what belongs there. growth_bytes: how much more memory it may keep.
+    """
+
+    def __init__(self, streams: Mapping[int, int], *, growth_bytes: int) -> None:
+        self._growth_bytes = growth_bytes
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._offspring = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
+        self._hooked = False
+        self._clean: dict[Hashable, int] = {}
+        _tell_of(sys, "addaudithook", self._note_hook)
+        facts = [fact_of_builtins(), *facts_of_the_process(streams), *facts_of_the_interpreter()]
+        # What the kernel knows is read at the end, when all that it hangs on has been put right.
+        self._facts = sorted(facts, key=lambda fact: fact.restore is None)
+        self._threads, self._thread_count = set(_enumerate()), count_threads()
+        self._memory = self._data_bytes()
+        self._descriptors = len(_listdir("/proc/self/fd"))
+        self._environment = dict(_DATA)
+        self._kept = [fact.keep(fact.read()) for fact in self._facts]
+        self._glance = self._look_briefly()
+
+    # -- the look after a body
+
+    def seems_untouched(self, kind: Hashable, nanoseconds: int) -> bool:
+        """Whether a brief look will do, and shows nothing.
+
+        kind: what bodies of the same code have in common. nanoseconds: how long this one ran.
+        """
+        clean = self._clean.get(kind, 0)
+        if clean < CLEAN_LOOKS or not clean % EVERY or nanoseconds > LONG_NS or self._look_briefly() != self._glance:
+            return False
+        self._clean[kind] = clean + 1
+        return True
+
+    def flaw(self, kind: Hashable) -> str | None:
+        """Puts right what a body has left; what can't be put right, in words, or None."""
+        try:
+            return self._flaw(kind)
+        except BaseException as error:  # a body has broken what we stand on
+            return f"what can't be compared any more ({type(error).__name__})"
+
+    def _flaw(self, kind: Hashable) -> str | None:
+        mended, flaws = self._mend()
+        flaws += self._remains()
+        self._clean[kind] = 0 if mended or flaws else self._clean.get(kind, 0) + 1
+        self._glance = self._look_briefly()
+        seed()  # random numbers are nobody's to foresee
+        return ", ".join(flaws) or None
+
+    def _look_briefly(self) -> object:
+        """What some microseconds show: handlers, environment, threads, the lowest free descriptor, processes, streams."""
+        lowest = _dup(0)
+        _close(lowest)
+        handlers, same = [*map(getsignal, _NUMBERS)], self._environment == _DATA
+        return handlers, same, count_threads(), lowest, _pread(self._offspring, 16, 0), sys.stdout, sys.stderr
+
+    def _mend(self) -> tuple[bool, list[str]]:
+        """(whether anything was put right, what could not be)."""
+        mended, flaws = False, []
+        for fact, kept in zip(self._facts, self._kept, strict=True):
+            if not fact.unharmed(kept, fact.read()):
+                mended = True
+                if not _put_right(fact, kept):
+                    flaws.append(fact.name)
+        return mended, flaws
+
+    # -- what can only be replaced
+
+    def _remains(self) -> list[str]:
+        found = [*self._left_threads(), *self._left_processes(), *self._left_descriptors(), *self._left_memory()]
+        if self._hooked:
+            found.append("a hook that nobody can take away")
+        return found
+
+    def _left_threads(self) -> Iterator[str]:
+        left = [thread for thread in _enumerate() if thread not in self._threads]
+        deadline = _monotonic() + ENDING_SECONDS
+        for thread in left:
+            with contextlib.suppress(RuntimeError, AssertionError):  # of a kind that can't be waited for
+                thread.join(max(0.0, deadline - _monotonic()))
+        names = [thread.name for thread in left if thread.is_alive()]
+        if names:
+            yield f"{_counted(len(names), 'thread')} running ({_some(names)})"
+        elif count_threads() > self._thread_count:
+            yield "a thread running"
+
+    def _left_processes(self) -> Iterator[str]:
+        """Ended ones are buried; others get a moment to end."""
+        deadline = _monotonic() + ENDING_SECONDS
+        while living := _living():
+            left = deadline - _monotonic()
+            if left <= 0:
+                yield f"{_counted(len(living), 'process', 'processes')} running ({_some([_name_of(pid) for pid in living])})"
+                return
+            _await_end(living[0], left)
+
+    def _left_descriptors(self) -> Iterator[str]:
+        more = len(_listdir("/proc/self/fd")) - self._descriptors
+        if more > SPARE_DESCRIPTORS:
+            yield f"{more} open descriptors"
+
+    def _left_memory(self) -> Iterator[str]:
+        if self._data_bytes() - self._memory > self._growth_bytes:
+            gc.collect()
+            grown = self._data_bytes() - self._memory
+            if grown > self._growth_bytes:
+                yield f"{size_text(grown)} of memory in use"
+
+    def _data_bytes(self) -> int:
+        """What RLIMIT_DATA counts."""
+        return int(_pread(self._statm, 256, 0).split()[5]) * _PAGE_BYTES
+
+    def _note_hook(self) -> None:
+        self._hooked = True
+
+
+def _put_right(fact: Fact, kept: Any) -> bool:
+    if fact.restore is None:
+        return False
+    with contextlib.suppress(Exception):
+        fact.restore(kept)
+        return fact.unharmed(kept, fact.read())
+    return False
+
+
+def _tell_of(module: Any, name: str, note: Any) -> None:
+    """What is registered there can neither be seen nor taken away: so that it happened is noted."""
+    original = getattr(module, name)
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        note()
+        return original(*args, **kwargs)
+
+    setattr(module, name, noted)
+
+
+def _living() -> list[int]:
+    """Pids of our own children that run; those that have ended are buried."""
+    try:
+        while _waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return []
+    found = []
+    for task in _listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children", "rb", buffering=0) as file:
+            found += [int(pid) for pid in file.read().split()]
+    return found
+
+
+def _await_end(pid: int, seconds: float) -> None:
+    with contextlib.suppress(OSError):
+        fd = os.pidfd_open(pid)
+        try:
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            poller.poll(seconds * 1000)
+        finally:
+            _close(fd)
+
+
+def _name_of(pid: int) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", "rb", buffering=0) as file:
+        return file.read().decode(errors="replace").strip()
+    return str(pid)
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
