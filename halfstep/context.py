@@ -25,6 +25,10 @@ class Stopped(BaseException):
         self.reason = reason
 
 
+class NotAlone(BaseException):
+    """The body wants a process of its own, and this one has run others: it has not begun, and begins in a new one."""
+
+
 class Link(Protocol):
     """The child runtime's side of a context: where its words go and where the stop reason comes from."""
 
@@ -33,6 +37,8 @@ class Link(Protocol):
     def log(self, text: str, /) -> None: ...
 
     def heartbeat(self, progress: str, /) -> None: ...
+
+    def alone(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from halfstep_cli.options import add
 from halfstep_cli.session import Session
 
 if TYPE_CHECKING:
+    from halfstep_worker.children import Account
     from halfstep_worker.kubernetes.launcher import Launcher
     from halfstep_worker.settings import WorkerSettings
     from halfstep_worker.worker import Worker
@@ -92,6 +93,22 @@ class Code:
         typer.Option(
             metavar="FILE", envvar="HALFSTEP_CONNECTIONS", help="YAML of name: url, besides HALFSTEP_CONNECTION_<NAME>=url."
         ),
+    ] = None
+    isolation: Annotated[
+        str,
+        typer.Option(
+            metavar="shared|fresh", envvar="HALFSTEP_ISOLATION", help="Processes are used again, or each body gets a new one."
+        ),
+    ] = "shared"
+    child_tasks: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", envvar="HALFSTEP_CHILD_TASKS", min=1, help="Bodies after which a process is replaced. Default: 10000."
+        ),
+    ] = None
+    run_as: Annotated[
+        str | None,
+        typer.Option(metavar="USER", envvar="HALFSTEP_RUN_AS", help="Bodies run as this user. Needs root."),
     ] = None
     http_allow: Annotated[
         list[str] | None,
@@ -180,6 +197,8 @@ def _settings(session: Session, served: Served, code: Code) -> WorkerSettings:
         "name": served.name,
         "metrics": served.metrics or None,
         "source": _folder(code.source),
+        "child_tasks": code.child_tasks,
+        "run_as": _account(code.run_as),
     }
     return WorkerSettings(
         database_url=session.url,
@@ -190,8 +209,21 @@ def _settings(session: Session, served: Served, code: Code) -> WorkerSettings:
         allow=words(code.allow),
         http_allow=words(code.http_allow),
         connections=_connections(session, code.connections),
+        isolation=_isolation(code.isolation),
         **{name: value for name, value in chosen.items() if value is not None},  # type: ignore[arg-type]
     )
+
+
+def _isolation(word: str) -> str:
+    if word not in ("shared", "fresh"):
+        raise InvalidSettings(f"--isolation is shared or fresh, not '{word}'.")
+    return word
+
+
+def _account(name: str | None) -> Account | None:
+    from halfstep_worker.accounts import account_of
+
+    return account_of(name) if name else None
 
 
 def words(values: Sequence[str] | None) -> list[str]:

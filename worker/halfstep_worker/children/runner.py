@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from halfstep import context
-from halfstep.context import Stopped
+from halfstep.context import NotAlone, Stopped
 from halfstep.errors import HalfstepError
 from halfstep.outcomes import Failed, Outcome, Succeeded
 from halfstep_worker.children.channel import Channel
@@ -44,10 +44,12 @@ class Task(NamedTuple):
 class Link:
     """Where `halfstep.current()` of one attempt leads: to the shared page and to the worker, as long as its body runs."""
 
-    def __init__(self, page: Page, channel: Channel, number: int) -> None:
+    def __init__(self, page: Page, channel: Channel, number: int, *, first: bool) -> None:
         self._page = page
         self._channel = channel
         self._number = number
+        self._first = first
+        self.last = False
 
     def stop_reason(self) -> str | None:
         """Why the body should end soon, or None."""
@@ -60,6 +62,11 @@ class Link:
     def heartbeat(self, progress: str, /) -> None:
         """Send how far the body is, as JSON text. HalfstepError: the attempt has ended."""
         self._say("progress", progress)
+
+    def alone(self) -> bool:
+        """Whether no other body ran here before; none will after this one."""
+        self.last = True
+        return self._first
 
     def _say(self, kind: str, text: str) -> None:
         """A thread that outlives its body, or has kept the context of an earlier one, is not to speak for the next."""
@@ -90,6 +97,7 @@ class Runner:
         self._pid = os.getpid()
         self._number = 0
         self._kind = ""
+        self._link: Link | None = None
         signal.signal(signal.SIGTERM, self._on_term)
         self._pristine = Pristine(wires.streams, growth_bytes=growth_bytes)
 
@@ -103,6 +111,13 @@ class Runner:
 
     def _one(self, task: Task, args: str) -> bool:
         """Run one task and tell what became of it; whether the child may take another."""
+        try:
+            return self._run_and_tell(task, args)
+        except NotAlone:
+            self._channel.send(f'[{task.number},"fresh",0,0]\n')
+            return False
+
+    def _run_and_tell(self, task: Task, args: str) -> bool:
         started = _monotonic_ns()
         self._number, self._kind = task.number, task.operator
         try:
@@ -119,7 +134,7 @@ class Runner:
         if flaw:
             self._channel.send(f'[{task.number},"log",0,0]\n[halfstep: this process is not used again, as the body left {flaw}]')
         self._channel.send(f'[{task.number},"{kind}",{nanoseconds / 1e9:.6f},{marks}]\n{body}')
-        return not flaw
+        return not (flaw or (self._link and self._link.last))
 
     def _flaw(self, outcome: Outcome, nanoseconds: int) -> str | None:
         """What was written to a stream that the body put in the place of ours is flushed before that is put right."""
@@ -135,7 +150,7 @@ class Runner:
         """Run the body. A stop shows as Stopped, wherever in here it strikes."""
         try:
             return outcome_of(self._run(task, args, started), self._result_bytes)
-        except Stopped:
+        except (Stopped, NotAlone):
             raise
         except BaseException as error:  # SystemExit and KeyboardInterrupt of a body end the body, not the child
             return failed(error)
@@ -147,8 +162,8 @@ class Runner:
         given = scan(args.lstrip(), 0)[0]
         if isinstance(given, dict):
             self._kind = f"{task.operator} {given.get('function')}"
-        link = Link(self._page, self._channel, task.number)
-        context.enter(task_id=task.task_id, attempt=task.attempt, deadline_seconds=task.timeout, link=link)
+        self._link = Link(self._page, self._channel, task.number, first=self._link is None)
+        context.enter(task_id=task.task_id, attempt=task.attempt, deadline_seconds=task.timeout, link=self._link)
         try:
             return copy_context().run(self._registry.run, task.operator, given)
         finally:

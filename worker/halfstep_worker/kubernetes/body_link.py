@@ -65,6 +65,10 @@ class Link:
         if monotonic() >= self._progress_at:
             self.flush()
 
+    def alone(self) -> bool:
+        """A pod runs one body."""
+        return True
+
     def flush(self) -> None:
         """The last progress goes out."""
         if self._progress is not None:
