@@ -10,7 +10,7 @@ import resource
 import signal
 import socket
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ from halfstep_worker.children import kernel
 from halfstep_worker.children.channel import Channel
 from halfstep_worker.children.marks import Marks
 from halfstep_worker.children.page import Page
+from halfstep_worker.children.pristine import Memory
 from halfstep_worker.children.runner import Registry, Runner, Wires
 
 OOM_STEP = 200
@@ -33,12 +34,13 @@ HIGH = 960
 class Birth:
     """What a child is born with: its parent's pid, the settings, the loaded user code, its token, its four descriptors.
 
-    handlers: what signals do in a child. The zygote itself hears few of them.
+    code: what the zygote remembers of it. handlers: what signals do in a child; the zygote itself hears few of them.
     """
 
     zygote: int
     settings: dict[str, Any]
     registry: Registry
+    code: Sequence[Memory]
     handlers: Mapping[int, Any]
     token: bytes
     tasks: int
@@ -116,6 +118,7 @@ def _runner(birth: Birth) -> Runner:
     return Runner(
         birth.registry,
         Wires(channel, page, Marks(page, birth.token, (streams[1], streams[2])), streams),
+        birth.code,
         result_bytes=birth.settings["result_bytes"],
         growth_bytes=birth.settings["growth_bytes"],
     )

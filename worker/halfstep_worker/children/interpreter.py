@@ -34,23 +34,25 @@ _HOOKS = ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "stdi
           "addaudithook")  # fmt: skip
 
 
+def facts_of_the_code() -> list[Fact]:
+    """What all others stand on. The zygote remembers it, for all its children: there are some thousand functions."""
+    return [
+        Fact("the built-in functions", lambda: vars(builtins), lambda old: _replace(vars(builtins), old), dict),
+        Fact("the loaded modules", lambda: sys.modules, partial(_bring_back, sys.modules), dict, _holds_all),
+        _patched(),
+    ]
+
+
 def facts_of_the_interpreter() -> list[Fact]:
-    """In the order in which they are put right: what the others stand on comes first."""
+    """In the order in which they are put right."""
     return [
         Fact("the attributes of sys", lambda: [getattr(sys, name, None) for name in _HOOKS], _set_hooks),
         *_lists(),
-        Fact("the loaded modules", lambda: sys.modules, partial(_bring_back, sys.modules), dict, _holds_all),
-        _patched(),
         *_settings(),
         *_logging(),
         Fact("the standard streams of Python", _streams, _set_streams),
         Fact("the event loop", _loop, _set_loop),
     ]
-
-
-def fact_of_builtins() -> Fact:
-    """Before all others, as even these need it."""
-    return Fact("the built-in functions", lambda: vars(builtins), lambda old: _replace(vars(builtins), old), dict)
 
 
 _MISSING = object()

@@ -11,13 +11,13 @@ import threading
 import time
 from _signal import getsignal  # signal's own makes enums of what it gets, at twenty times the price
 from _thread import _count as count_threads
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from random import seed
 from typing import Any, cast
 
 from halfstep_worker.children.causes import size_text
 from halfstep_worker.children.facts import CATCHABLE, Fact, facts_of_the_process
-from halfstep_worker.children.interpreter import fact_of_builtins, facts_of_the_interpreter
+from halfstep_worker.children.interpreter import facts_of_the_interpreter
 
 CLEAN_LOOKS = 32
 """After so many bodies that left nothing, the short ones of their kind are looked at whole only now and then."""
@@ -39,27 +39,35 @@ _dup, _close, _pread, _waitpid, _listdir = os.dup, os.close, os.pread, os.waitpi
 _enumerate, _monotonic = threading.enumerate, time.monotonic
 
 
+Memory = tuple[Fact, Any]
+
+
+def remembered(facts: Iterable[Fact]) -> list[Memory]:
+    """Each with what it is now."""
+    return [(fact, fact.keep(fact.read())) for fact in facts]
+
+
 class Pristine:
     """What a child was when new. Made in the child just before its first task; used by its main thread.
 
-    streams: by descriptor 0, 1 and 2, our own copy of what belongs there. growth_bytes: how much more memory it may keep.
+    code: what the zygote remembers of the code. streams: by descriptor 0, 1 and 2, our own copy of what belongs there.
+    growth_bytes: how much more memory it may keep.
     """
 
-    def __init__(self, streams: Mapping[int, int], *, growth_bytes: int) -> None:
+    def __init__(self, code: Sequence[Memory], streams: Mapping[int, int], *, growth_bytes: int) -> None:
         self._growth_bytes = growth_bytes
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._offspring = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
         self._hooked = False
         self._clean: dict[Hashable, int] = {}
         _tell_of(sys, "addaudithook", self._note_hook)
-        facts = [fact_of_builtins(), *facts_of_the_process(streams), *facts_of_the_interpreter()]
-        # What the kernel knows is read at the end, when all that it hangs on has been put right.
-        self._facts = sorted(facts, key=lambda fact: fact.restore is None)
         self._threads, self._thread_count = set(_enumerate()), count_threads()
-        self._memory = self._data_bytes()
+        self._data = self._data_bytes()
         self._descriptors = len(_listdir("/proc/self/fd"))
         self._environment = dict(_DATA)
-        self._kept = [fact.keep(fact.read()) for fact in self._facts]
+        facts = [*facts_of_the_process(streams), *facts_of_the_interpreter()]
+        # What the kernel knows is read at the end, when all that it hangs on has been put right.
+        self._memories = [*code, *remembered(sorted(facts, key=lambda fact: fact.restore is None))]
         self._glance = self._look_briefly()
 
     # -- the look after a body
@@ -100,7 +108,7 @@ class Pristine:
     def _mend(self) -> tuple[bool, list[str]]:
         """(whether anything was put right, what could not be)."""
         mended, flaws = False, []
-        for fact, kept in zip(self._facts, self._kept, strict=True):
+        for fact, kept in self._memories:
             if not fact.unharmed(kept, fact.read()):
                 mended = True
                 if not _put_right(fact, kept):
@@ -143,9 +151,9 @@ class Pristine:
             yield f"{more} open descriptors"
 
     def _left_memory(self) -> Iterator[str]:
-        if self._data_bytes() - self._memory > self._growth_bytes:
+        if self._data_bytes() - self._data > self._growth_bytes:
             gc.collect()
-            grown = self._data_bytes() - self._memory
+            grown = self._data_bytes() - self._data
             if grown > self._growth_bytes:
                 yield f"{size_text(grown)} of memory in use"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +19,7 @@ from halfstep_worker.children.failures import failed
 from halfstep_worker.children.marks import Marks
 from halfstep_worker.children.messages import pack, scan, stopped
 from halfstep_worker.children.page import Page
-from halfstep_worker.children.pristine import Pristine
+from halfstep_worker.children.pristine import Memory, Pristine
 from halfstep_worker.children.storable import outcome_of, plain
 
 _getpid, _exit, _monotonic_ns = os.getpid, os._exit, time.monotonic_ns
@@ -88,7 +88,7 @@ class Wires:
 class Runner:
     """One child's loop. Only the main thread runs it, as only that one meets signals."""
 
-    def __init__(self, registry: Registry, wires: Wires, *, result_bytes: int, growth_bytes: int) -> None:
+    def __init__(self, registry: Registry, wires: Wires, code: Sequence[Memory], *, result_bytes: int, growth_bytes: int) -> None:
         self._registry = registry
         self._channel = wires.channel
         self._page = wires.page
@@ -99,7 +99,7 @@ class Runner:
         self._kind = ""
         self._link: Link | None = None
         signal.signal(signal.SIGTERM, self._on_term)
-        self._pristine = Pristine(wires.streams, growth_bytes=growth_bytes)
+        self._pristine = Pristine(code, wires.streams, growth_bytes=growth_bytes)
 
     def serve(self) -> None:
         """Run tasks until the channel ends, or until one was told to stop or left what spoils the child for the next."""

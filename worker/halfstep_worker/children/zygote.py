@@ -26,6 +26,8 @@ from typing import Any, NoReturn
 
 from halfstep_worker.children import kernel, processes
 from halfstep_worker.children.birth import Birth, become_child
+from halfstep_worker.children.interpreter import facts_of_the_code
+from halfstep_worker.children.pristine import remembered
 from halfstep_worker.children.runner import Registry
 
 MESSAGE_BYTES = 1024 * 1024
@@ -43,6 +45,7 @@ class Zygote:
         self._control = control
         self._settings = settings
         self._registry = registry
+        self._code = remembered(facts_of_the_code())
         self._handlers = _children_handlers()
         self._children: dict[int, int] = {}  # pid -> id
         self._kept = processes.descendants(os.getpid(), processes.snapshot())  # what user code started when imported
@@ -74,7 +77,8 @@ class Zygote:
             case []:
                 leave()
             case ["fork", int(child), str(token)]:
-                self._fork(child, Birth(os.getpid(), self._settings, self._registry, self._handlers, token.encode(), *fds))
+                given = (os.getpid(), self._settings, self._registry, self._code, self._handlers, token.encode())
+                self._fork(child, Birth(*given, *fds))
 
     def _fork(self, child: int, birth: Birth) -> None:
         """Signals wait while the child still has the zygote's handlers."""
