@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from halfstep.outcomes import Failed, Outcome
+from halfstep.outcomes import Failed, Lost, Outcome
 from halfstep_worker.children import Ended, Event, Line, Pool, PoolSettings, Progress, TaskMessage, Unstarted, allowed_environment
 from isolation.marked import sweep
 from isolation.polluting import MEMORY_BYTES
@@ -102,7 +102,14 @@ def _take(event: Event, told: dict[Hashable, Told], waiting: deque[Hashable]) ->
             told[key].lines[stream].append(text)
         case Progress(text=text):
             told[key].lines["progress"].append(text)
+        case Ended(outcome=Lost()) if not _is_guilty(key):  # through no fault of its own: a worker releases it
+            told[key].lines.clear()
+            waiting.append(key)
         case Ended(outcome=outcome, seconds=seconds):
             told[key].outcome, told[key].seconds = outcome, seconds
         case Unstarted():
             waiting.append(key)
+
+
+def _is_guilty(key: Hashable) -> bool:
+    return isinstance(key, tuple) and key[0] == "guilty"

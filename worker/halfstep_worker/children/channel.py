@@ -9,9 +9,11 @@ import array
 import contextlib
 import os
 import socket
+import stat
 
 INLINE_BYTES = 64 * 1024
 BUFFER_BYTES = 1024 * 1024
+LARGEST_BYTES = 64 * 1024 * 1024
 _FD_SPACE = socket.CMSG_SPACE(4)
 _LARGE = b"@"
 
@@ -52,7 +54,7 @@ class Channel:
             socket.send_fds(self.end, [_LARGE], [file.fileno()], self._flags)
 
     def receive(self) -> str | None:
-        """The next message, None at its end. Raises BlockingIOError if there is none now."""
+        """The next message, None at its end. Raises BlockingIOError if there is none now, ValueError for what is no message."""
         size, ancillary, _, _ = self.end.recvmsg_into(self._into, _FD_SPACE, self._receive_flags)
         if ancillary:
             return _read_large(ancillary[0][2])
@@ -65,7 +67,11 @@ class Channel:
 
 
 def _read_large(rights: bytes) -> str:
+    """What lies in a memory file; of anything else that was handed over, only that it is none: reading it could take for ever."""
     (fd,) = array.array("i", rights[:4])
     with open(fd, "rb", buffering=0) as file:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink or facts.st_size > LARGEST_BYTES:
+            raise ValueError("What came is no memory file, or too large for one.")
         file.seek(0)
         return file.readall().decode()

@@ -55,7 +55,8 @@ class Child:
         self.id = identity
         self.lifetime = lifetime
         self.pid = 0  # until the zygote reports it
-        self.confused = False
+        self.confused_by = 0
+        """The number of the task whose body has written on the channel; -1: it was none's. Nothing more of this child counts."""
         self.orphaned = False
         self.forker = forker
         self.done = 0
@@ -193,7 +194,7 @@ class Child:
         return numbers
 
     def settle(self, events: list[Event]) -> None:
-        """After its pipes were read: take its messages, hand out lines and results. Raises ChildConfused."""
+        """After its pipes were read: take its messages, hand out lines and results."""
         self._receive(events)
         self._heed_result()
         self._ledger.attribute(events)
@@ -212,12 +213,16 @@ class Child:
         """Until there is nothing more: only then is it known who wrote the text that has no marker yet."""
         try:
             for _ in range(MESSAGES_A_TURN):
-                if not (text := self.channel.receive()):
+                if self.confused_by or not (text := self.channel.receive()):
                     return
                 self._heard_at = time.monotonic()
                 self._ledger.take(text, events)
         except (BlockingIOError, ConnectionError):
             return
+        except (ChildConfused, ValueError, OSError):
+            guilty = self._ledger.unanswered  # messages keep their order: it was sent while the first without a result ran
+            self.confused_by = guilty.number if guilty else -1
+            self.kill()
 
     def retire(self) -> list[TaskMessage]:
         """Have it end when its current body does; what it has not read comes back."""
@@ -301,8 +306,7 @@ class Child:
         """After its death: hand out all that is left, and say who ran, who came back. `cause`: how the process ended."""
         for stream in self.streams:
             stream.read_rest()
-        with contextlib.suppress(ChildConfused):
-            self._receive(events)
+        self._receive(events)
         self._heed_result()
         self._ledger.attribute(events, all_of_it=True)
         unread = self._take_back()
@@ -318,7 +322,7 @@ class Child:
             return Ended(sent.task.key, sent.outcome, sent.seconds)
         if sent.number in unread or not begun:
             return Unstarted(sent.task.key, fresh=sent.fresh, read=sent.number not in unread and not sent.fresh)
-        return Ended(sent.task.key, self._crash(cause), self._seconds(sent))
+        return Ended(sent.task.key, self._crash(sent, cause), self._seconds(sent))
 
     def _stopped(self, stop: Stop, sent: Sent, cause: str) -> Outcome:
         outcome = stopped(stop.reason, sent.task.timeout)
@@ -326,13 +330,15 @@ class Child:
             return replace(outcome, error=f"{outcome.error} It did not end at SIGTERM. {cause}")
         return outcome
 
-    def _crash(self, cause: str) -> Outcome:
+    def _crash(self, sent: Sent, cause: str) -> Outcome:
         if self.orphaned:
             return Lost("zygote", cause)
         if self.over_memory:
             return Failed(self.over_memory, reason="memory")
-        if self.confused:
+        if self.confused_by == sent.number:
             return Failed("The body wrote on the channel between its process and the worker, and was killed.", reason="crash")
+        if self.confused_by:
+            return Lost("neighbour", "A body before it in the same process wrote on the channel to the worker.")
         return Failed(cause, reason="crash")
 
     def _seconds(self, sent: Sent) -> float:

@@ -12,7 +12,14 @@ import os
 import resource
 import signal
 import time
-from _signal import SIG_BLOCK, SIG_SETMASK, getsignal, pthread_sigmask  # signal's own make enums, at twenty times the price
+from _signal import (
+    SIG_BLOCK,
+    SIG_IGN,
+    SIG_SETMASK,
+    getsignal,
+    pthread_sigmask,
+    sigpending,
+)  # signal's own make enums, at twenty times the price
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +31,8 @@ SIGNALS = tuple(int(number) for number in signal.valid_signals())
 CATCHABLE = tuple(number for number in SIGNALS if number not in (signal.SIGKILL, signal.SIGSTOP))
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _LIMITS = tuple(range(resource.RLIM_NLIMITS)) if hasattr(resource, "RLIM_NLIMITS") else tuple(range(16))
+_OF_THE_C_LIBRARY = 0b11 << 31
+"""Signals 32 and 33: it begins to handle them when the first thread is made."""
 _C_ENVIRON = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
 
 
@@ -50,12 +59,14 @@ class Fact:
 def facts_of_the_process(own: Mapping[int, int]) -> list[Fact]:
     """What the kernel and the C library hold. own: by descriptor 0, 1 and 2, a copy of what belongs there."""
     status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    score = os.open("/proc/self/oom_score_adj", os.O_RDONLY | os.O_CLOEXEC)
     return [
         Fact("the timers of signals", _timers, _stop_timers),
         Fact("the user and groups", _ids, _become),
         Fact("the root folder", lambda: _place("/")),
         Fact("the standard streams", lambda: tuple(_file(fd) for fd in own), lambda _: _put_back(own)),
         Fact("the mode of the standard streams", lambda: tuple(map(_flags, own)), lambda old: _set_flags(own, old)),
+        Fact("os.environ", lambda: (os.environ, os.environb), _set_environ_objects),
         Fact("the environment", lambda: _DATA, _set_environment, dict),
         Fact("the environment of the C library", _c_environment, _set_c_environment),
         Fact("the time zone", lambda: (time.tzname, time.timezone, time.daylight), lambda _: _tzset()),
@@ -65,9 +76,10 @@ def facts_of_the_process(own: Mapping[int, int]) -> list[Fact]:
         Fact("the priority", _priority, lambda old: _setpriority(os.PRIO_PROCESS, 0, old[0])),
         Fact("the processors it may use", lambda: _sched_getaffinity(0), lambda old: _sched_setaffinity(0, old)),
         Fact("the handlers of signals", _handlers, _set_handlers),
-        Fact("the blocked signals", lambda: pthread_sigmask(SIG_BLOCK, ()), lambda old: pthread_sigmask(SIG_SETMASK, old)),
+        Fact("the blocked signals", lambda: pthread_sigmask(SIG_BLOCK, ()), _unblock),
         Fact("the locale", lambda: _setlocale(locale.LC_ALL), lambda old: _setlocale(locale.LC_ALL, old)),
         Fact("the ties to its parent", kernel.ties, kernel.tie_again),
+        Fact("how readily it is killed for memory", partial(_pread, score, 16, 0)),
         Fact("the state of signals or rights", partial(_status, status)),
     ]
 
@@ -85,6 +97,7 @@ _setresuid, _setresgid, _setgroups = os.setresuid, os.setresgid, os.setgroups
 _sched_getscheduler, _tzset = os.sched_getscheduler, time.tzset
 _putenv, _unsetenv = os.putenv, os.unsetenv
 _get_blocking, _set_blocking = os.get_blocking, os.set_blocking
+_get_inheritable, _set_inheritable = os.get_inheritable, os.set_inheritable
 
 
 def _timers() -> object:
@@ -127,14 +140,19 @@ def _put_back(own: Mapping[int, int]) -> None:
 
 def _flags(fd: int) -> object:
     try:
-        return _get_blocking(fd)
+        return _get_blocking(fd), _get_inheritable(fd)
     except OSError:
         return None
 
 
 def _set_flags(own: Mapping[int, int], old: Any) -> None:
-    for fd, blocking in zip(own, old, strict=True):
+    for fd, (blocking, inheritable) in zip(own, old, strict=True):
         _set_blocking(fd, blocking)
+        _set_inheritable(fd, inheritable)
+
+
+def _set_environ_objects(old: Any) -> None:
+    os.environ, os.environb = old
 
 
 def _set_environment(old: dict[bytes, bytes]) -> None:
@@ -206,8 +224,20 @@ def _set_handlers(old: list[Any]) -> None:
             _signal(number, handler)
 
 
+def _unblock(old: Any) -> None:
+    """Without those that wait behind the mask: they were meant for the body that blocked them."""
+    for number in sigpending():
+        handler = getsignal(number)
+        if handler is not None:
+            _signal(number, SIG_IGN)
+            _signal(number, handler)
+    pthread_sigmask(SIG_SETMASK, old)
+
+
 def _status(fd: int) -> object:
     """Masks, dispositions, capabilities and the like, as the kernel has them: what C code has changed is seen too."""
     text = _pread(fd, 8192, 0)
-    start = text.find(b"SigBlk:")
-    return text[start : text.find(b"Cpus_allowed:", start)]
+    start, caught = text.find(b"SigBlk:"), text.find(b"SigCgt:")
+    end = text.find(b"\n", caught)
+    ours = int(text[caught + 7 : end], 16) & ~_OF_THE_C_LIBRARY
+    return text[start:caught], ours, text[end : text.find(b"Cpus_allowed:", end)]

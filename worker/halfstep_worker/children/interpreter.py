@@ -29,6 +29,10 @@ STANDARD = (
     "typing", "urllib.parse", "uuid", "weakref", "zlib",
 )  # fmt: skip
 """Modules whose functions a body may not leave replaced, as far as they were imported before the child was born."""
+WITH_CLASSES = ("subprocess", "socket", "threading", "logging", "json.encoder", "json.decoder", "os", "contextlib", "tempfile",
+                "ssl", "uuid", "pathlib", "queue", "selectors")  # fmt: skip
+"""Of those, the ones whose classes are looked at too."""
+_HEAP_TYPE = 1 << 9
 _HOOKS = ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "stdin", "stdout", "stderr", "__stdin__", "__stdout__",
           "__stderr__", "__excepthook__", "path", "meta_path", "path_hooks", "argv", "dont_write_bytecode", "modules",
           "addaudithook")  # fmt: skip
@@ -40,6 +44,7 @@ def facts_of_the_code() -> list[Fact]:
         Fact("the built-in functions", lambda: vars(builtins), lambda old: _replace(vars(builtins), old), dict),
         Fact("the loaded modules", lambda: sys.modules, partial(_bring_back, sys.modules), dict, _holds_all),
         _patched(),
+        _patched_classes(),
     ]
 
 
@@ -114,8 +119,7 @@ def _set_filters(old: list[Any]) -> None:
 
 def _patched() -> Fact:
     """Functions of modules that were replaced. One fact, compared in one go: there are some hundred modules."""
-    modules = [module for name, module in list(sys.modules.items()) if _counts(name) and isinstance(module, ModuleType)]
-    spaces = [vars(module) for module in modules]
+    spaces = [vars(module) for _, module in _known_modules()]
     return Fact(
         "functions of the standard library or of halfstep",
         partial(_same, spaces),
@@ -123,6 +127,35 @@ def _patched() -> Fact:
         lambda living: [dict(space) for space in living],
         lambda old, living: old == living or all([*map(_holds_all, old, living)]),
     )
+
+
+def _patched_classes() -> Fact:
+    """Their methods."""
+    modules = [module for name, module in _known_modules() if name in WITH_CLASSES]
+    classes = [value for module in modules for value in vars(module).values() if _is_own(value, module)]
+    return Fact(
+        "methods of the standard library",
+        partial(_same, [vars(one) for one in classes]),
+        lambda old: [*map(_mend_class, classes, old)],
+        lambda living: [dict(space) for space in living],
+    )
+
+
+def _known_modules() -> list[tuple[str, ModuleType]]:
+    return [(name, module) for name, module in list(sys.modules.items()) if _counts(name) and isinstance(module, ModuleType)]
+
+
+def _is_own(value: object, module: ModuleType) -> bool:
+    """A class of this module that can be changed: one written in Python."""
+    return isinstance(value, type) and value.__module__ == module.__name__ and bool(value.__flags__ & _HEAP_TYPE)
+
+
+def _mend_class(changed: type, old: dict[str, Any]) -> None:
+    for name in [name for name in vars(changed) if name not in old]:
+        delattr(changed, name)
+    for name, value in old.items():
+        if vars(changed).get(name, _MISSING) is not value:
+            setattr(changed, name, value)
 
 
 def _same(value: Any) -> Any:
@@ -149,6 +182,7 @@ def _settings() -> list[Fact]:
         ("the thresholds of the garbage collector", gc.get_threshold, lambda old: gc.set_threshold(*old)),
         ("the debugging of the garbage collector", gc.get_debug, gc.set_debug),
         ("the default timeout of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
+        ("the tracking of coroutines", sys.get_coroutine_origin_tracking_depth, sys.set_coroutine_origin_tracking_depth),
         ("the tracing of memory", tracemalloc.is_tracing, lambda on: tracemalloc.start() if on else tracemalloc.stop()),
     ]
     return [Fact(*pair) for pair in pairs]
@@ -158,10 +192,20 @@ def _logging() -> list[Fact]:
     root = logging.getLogger()
     known = [root, *(logger for logger in list(root.manager.loggerDict.values()) if isinstance(logger, logging.Logger))]
     return [
+        Fact("the showing of warnings", _showing, _show_again),
         Fact("logging.disable", lambda: root.manager.disable, logging.disable),
         Fact("logging.raiseExceptions", lambda: logging.raiseExceptions, lambda old: setattr(logging, "raiseExceptions", old)),
         Fact("the loggers", lambda: [_logger(one) for one in known], lambda old: _set_loggers(known, old)),
     ]
+
+
+def _showing() -> object:
+    return warnings.showwarning, warnings.formatwarning, getattr(logging, "_warnings_showwarning", None)
+
+
+def _show_again(old: Any) -> None:
+    """Also where logging.captureWarnings has put itself there."""
+    warnings.showwarning, warnings.formatwarning, logging._warnings_showwarning = old  # type: ignore[attr-defined]
 
 
 def _logger(logger: logging.Logger) -> tuple[Any, ...]:
@@ -176,20 +220,23 @@ def _set_loggers(known: list[logging.Logger], old: list[tuple[Any, ...]]) -> Non
             logger.handlers[:], logger.filters[:] = handlers, filters
 
 
+def _standard() -> list[Any]:
+    return [file for file in (sys.__stdin__, sys.__stdout__, sys.__stderr__) if file is not None]
+
+
 def _streams() -> object:
-    """How they write; whether one is closed, which nothing cures."""
+    """How they write; whether one is closed, which nothing cures; what was put over their methods."""
     return [
-        (file.closed, file.encoding, file.errors, file.line_buffering, file.write_through)
-        for file in (sys.__stdout__, sys.__stderr__)
-        if file is not None
+        (file.closed, file.encoding, file.errors, file.line_buffering, file.write_through, dict(vars(file)))
+        for file in _standard()
     ]
 
 
 def _set_streams(old: list[tuple[Any, ...]]) -> None:
-    for file, (_, encoding, errors, line_buffering, write_through) in zip((sys.__stdout__, sys.__stderr__), old, strict=True):
-        file.reconfigure(  # type: ignore[union-attr]
-            encoding=encoding, errors=errors, line_buffering=line_buffering, write_through=write_through
-        )
+    for file, (_, encoding, errors, line_buffering, write_through, own) in zip(_standard(), old, strict=True):
+        _replace(vars(file), own)
+        if file.writable():
+            file.reconfigure(encoding=encoding, errors=errors, line_buffering=line_buffering, write_through=write_through)
 
 
 def _loop() -> object:

@@ -6,13 +6,17 @@ import contextlib
 import ctypes
 import os
 import signal
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_GET_PDEATHSIG = 2
 PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
+PR_GET_NAME = 16
 PR_CAPBSET_DROP = 24
+PR_SET_TIMERSLACK = 29
+PR_GET_TIMERSLACK = 30
 PR_SET_CHILD_SUBREAPER = 36
 PR_GET_CHILD_SUBREAPER = 37
 # What opens another process's memory under /proc: the first by rule, the others on kernels from 6.16 on (perfmon_capable).
@@ -60,15 +64,24 @@ def adopt_orphans() -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def ties() -> tuple[int, int, int]:
-    """(signal of the parent's death, whether orphans are adopted, whether others of its user may read this process)."""
-    return _number(PR_GET_PDEATHSIG), _number(PR_GET_CHILD_SUBREAPER), _libc.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
+def ties() -> tuple[object, ...]:
+    """What binds a process to others: the signal of its parent's death, whether it adopts orphans, whether others of its user may
+    read it; and its name and kind of slack and addresses, as `tie_again` takes them."""
+    numbers = (_number(PR_GET_PDEATHSIG), _number(PR_GET_CHILD_SUBREAPER), _libc.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+    name = ctypes.create_string_buffer(16)
+    _libc.prctl(PR_GET_NAME, name, 0, 0, 0)
+    return *numbers, _libc.prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0), name.value, _libc.personality(ctypes.c_ulong(0xFFFFFFFF))
 
 
-def tie_again(ties: tuple[int, int, int]) -> None:
+def tie_again(ties: tuple[Any, ...]) -> None:
     """Sets them as they were. Raises OSError."""
-    for option, value in zip((PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE), ties, strict=True):
+    *numbers, name, personality = ties
+    for option, value in zip(
+        (PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, PR_SET_TIMERSLACK), numbers, strict=True
+    ):
         prctl(option, value)
+    rename(name.decode())
+    _libc.personality(ctypes.c_ulong(personality))
 
 
 def _number(option: int) -> int:

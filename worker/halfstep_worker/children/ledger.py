@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from halfstep.outcomes import Outcome
 from halfstep_worker.children.capture import Stream, lines_of
 from halfstep_worker.children.messages import Ended, Event, Line, Progress, TaskMessage, scan, unpack
-from halfstep_worker.children.page import BEGUN, Page
+from halfstep_worker.children.page import BEGUN, ENDED, Page
 
 GAPS = 1024
 
@@ -90,9 +90,9 @@ class Ledger:
             raise ChildConfused from error
 
     def _note(self, number: int, outcome: Outcome, seconds: float, marks: int) -> None:
-        """Believed only of a task that this child has begun, and in their order."""
-        sent = self.unanswered
-        if sent is None or sent.number != number or self._page.words[BEGUN] < number or not 0.0 <= seconds < math.inf:
+        """Believed only of a task that this child has begun, when its body has ended, and in their order."""
+        sent, words = self.unanswered, self._page.words
+        if sent is None or sent.number != number or min(words[BEGUN], words[ENDED]) < number or not 0.0 <= seconds < math.inf:
             raise ChildConfused
         sent.outcome, sent.seconds, sent.marks = outcome, seconds, marks & 3
         self._results += 1

@@ -14,7 +14,6 @@ from halfstep_worker.children.capture import Stream
 from halfstep_worker.children.causes import cause_of, see_dead, size_text
 from halfstep_worker.children.child import Child
 from halfstep_worker.children.forker import Forker, Report
-from halfstep_worker.children.ledger import ChildConfused
 from halfstep_worker.children.messages import Ended, Event, LoadFailed, TaskMessage, Unstarted, stopped
 from halfstep_worker.children.settings import PoolSettings
 
@@ -198,11 +197,7 @@ class Pool:
             self._unwatch(stream.fd)
 
     def _settle(self, child: Child) -> None:
-        try:
-            child.settle(self._events)
-        except ChildConfused:
-            child.confused = True
-            child.kill()
+        child.settle(self._events)
         if child.done >= child.lifetime:
             child.retire_when_empty()
 

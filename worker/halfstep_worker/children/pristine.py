@@ -36,6 +36,7 @@ _DATA = cast(Any, os.environ)._data
 
 # Taken hold of before user code could put something else in their place.
 _dup, _close, _pread, _waitpid, _listdir = os.dup, os.close, os.pread, os.waitpid, os.listdir
+_getframe = sys._getframe
 _enumerate, _monotonic = threading.enumerate, time.monotonic
 
 
@@ -51,17 +52,19 @@ class Pristine:
     """What a child was when new. Made in the child just before its first task; used by its main thread.
 
     code: what the zygote remembers of the code. streams: by descriptor 0, 1 and 2, our own copy of what belongs there.
-    growth_bytes: how much more memory it may keep.
+    growth_bytes: how much more memory it may keep. native_threads: so many threads below Python belong to what was imported.
     """
 
-    def __init__(self, code: Sequence[Memory], streams: Mapping[int, int], *, growth_bytes: int) -> None:
+    def __init__(self, code: Sequence[Memory], streams: Mapping[int, int], *, growth_bytes: int, native_threads: int = 0) -> None:
         self._growth_bytes = growth_bytes
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._offspring = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
         self._hooked = False
         self._clean: dict[Hashable, int] = {}
         _tell_of(sys, "addaudithook", self._note_hook)
+        _tell_of(os, "register_at_fork", self._note_hook)
         self._threads, self._thread_count = set(_enumerate()), count_threads()
+        self._native, self._modules = max(native_threads, self._native_threads()), len(sys.modules)
         self._data = self._data_bytes()
         self._descriptors = len(_listdir("/proc/self/fd"))
         self._environment = dict(_DATA)
@@ -134,6 +137,18 @@ class Pristine:
             yield f"{_counted(len(names), 'thread')} running ({_some(names)})"
         elif count_threads() > self._thread_count:
             yield "a thread running"
+        yield from self._left_native_threads()
+
+    def _left_native_threads(self) -> Iterator[str]:
+        """Threads that Python knows nothing of. Those of a library that was imported meanwhile stay: it needs them."""
+        now, modules = self._native_threads(), len(sys.modules)
+        if now > self._native and modules == self._modules:
+            yield f"{_counted(now - self._native, 'thread')} below Python"
+        self._native, self._modules = max(now, self._native), modules
+
+    @staticmethod
+    def _native_threads() -> int:
+        return len(_listdir("/proc/self/task")) - 1 - count_threads()
 
     def _left_processes(self) -> Iterator[str]:
         """Ended ones are buried; others get a moment to end."""
@@ -179,7 +194,8 @@ def _tell_of(module: Any, name: str, note: Any) -> None:
     original = getattr(module, name)
 
     def noted(*args: Any, **kwargs: Any) -> Any:
-        note()
+        if _getframe(1).f_code.co_name != "<module>":  # modules of the standard library do so while they are imported
+            note()
         return original(*args, **kwargs)
 
     setattr(module, name, noted)
