@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from halfstep_worker.children import kernel
 from halfstep_worker.children.channel import Channel
+from halfstep_worker.children.imports import arrive
 from halfstep_worker.children.marks import Marks
 from halfstep_worker.children.page import Page
 from halfstep_worker.children.runner import Registry, Runner
@@ -93,6 +94,7 @@ def _runner(birth: Birth) -> Runner:
     channel = Channel(socket.socket(fileno=os.dup(birth.tasks)))
     birth.close()
     gc.enable()
+    arrive(birth.registry)
     return Runner(
         birth.registry,
         channel=channel,
