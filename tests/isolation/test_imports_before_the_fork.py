@@ -21,6 +21,7 @@ import grpc
 import pytest
 
 from halfstep.outcomes import Failed, Succeeded
+from halfstep_worker.children import processes
 from isolation.importing import LEAVE, NUMBERS, SHARED, Case
 from worker.children_support import Work, at_work, is_alive  # noqa: TID251
 
@@ -106,10 +107,11 @@ def run(work: Work, function: str, *args: object) -> list[object]:
 
 def where(work: Work, module: str) -> list[list[int]]:
     """For each child: in which process it was imported, and which the child is."""
-    for child in (0, 1):
-        work.send((module, "where", child), "python", to=child, function=f"{module}:where")
-    work.until(lambda: {(module, "where", child) for child in (0, 1)} <= work.outcomes.keys(), seconds=60)
-    return [json.loads(work.outcomes[module, "where", child].result) for child in (0, 1)]
+    keys = [(module, len(work.events), child) for child in (0, 1)]
+    for child, key in enumerate(keys):
+        work.send(key, "python", to=child, function=f"{module}:where")
+    work.until(lambda: set(keys) <= work.outcomes.keys(), seconds=60)
+    return [json.loads(work.outcomes[key].result) for key in keys]
 
 
 def text_of(case: Case, servers: dict[str, str], request: pytest.FixtureRequest, place: Path) -> dict[str, str]:
@@ -271,6 +273,35 @@ def test_a_module_that_fails_in_the_child_fails_its_own_functions_until_it_can_b
         assert (failed.reason, failed.final) == ("exception", False)
         (tmp_path / "up").touch()
         assert run(work, "needs:use", 4) == [Succeeded("4")]
+
+
+def test_a_reload_looks_anew_at_what_imports_leave(bay, capfd):
+    bay.write("shared", SHARED["nothing at all"].module())
+    with bay.at_work("shared") as work:
+        for kind, said in (("a daemon thread", True), ("nothing at all", False), ("an eventfd", True)):
+            old = {child.pid for child in work.pool.children}
+            bay.write("shared", (LEAVE | SHARED)[kind].module() + f"\nKIND = {kind!r}\n@task\ndef kind(): return KIND\n")
+            work.pool.reload()
+            work.until(lambda old=old: not old & {child.pid for child in work.pool.children}, seconds=30)
+            work.until(lambda: len(work.pool.children) == 2 and all(child.pid for child in work.pool.children), seconds=30)
+            assert work.run("python", function="shared:kind") == Succeeded(json.dumps(kind))
+            assert all((imported == child) == said for imported, child in where(work, "shared"))
+            assert ("is imported in each child" in capfd.readouterr().err) == said
+
+
+@pytest.mark.parametrize("starts", [1, 2])
+def test_a_pool_that_stops_while_its_zygote_starts_over_leaves_nothing(bay, tmp_path, starts):
+    def children() -> set[int]:
+        return {one.pid for one in processes.snapshot().values() if one.parent == os.getpid() and not one.ended}
+
+    before, pids = children(), tmp_path / "pids"
+    bay.write("shared", SHARED["nothing at all"].module())
+    with bay.at_work("shared") as work:
+        bay.write("shared", POLLUTES.format(path=str(pids)))
+        work.pool.reload()
+        work.until(lambda: pids.exists() and pids.read_text().count("\n") == starts, seconds=30)
+    assert not [pid for pid in map(int, pids.read_text().split()) if is_alive(pid)]
+    assert children() <= before
 
 
 def test_a_child_whose_imports_hang_is_ended():
