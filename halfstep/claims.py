@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
 
+DEPLOY_SECONDS = 60.0
+"""What a task names may come with a deploy: it is looked for again after 30 to 60 s, so three attempts span 60 s at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -106,15 +109,16 @@ def backoff(failures: int, *, base: float, cap: float, jitter: float) -> float:
 def settle(claim: Claim, outcome: Outcome, *, jitter: float | None = None) -> Outcome:
     """What the body's outcome means for its task: a failure with attempts left is a retry after the back-off.
 
+    A failure that is `invalid` and not final, as something named is missing, waits for a deploy (DEPLOY_SECONDS).
     At-most-once work never runs again: losing or failing it is final.
     """
     spread = random.random() if jitter is None else jitter
     left = claim.failures + 1 < claim.max_attempts and not claim.at_most_once
     match outcome:
         case Failed(error=error, reason=reason, final=False) if left:
-            return Retry(
-                error, backoff(claim.failures + 1, base=claim.backoff_base, cap=claim.backoff_cap, jitter=spread), reason
-            )
+            least = backoff(1, base=DEPLOY_SECONDS, cap=DEPLOY_SECONDS, jitter=spread) if reason == "invalid" else 0.0
+            delay = backoff(claim.failures + 1, base=claim.backoff_base, cap=claim.backoff_cap, jitter=spread)
+            return Retry(error, max(least, delay), reason)
         case Retry(error=error, reason=reason, counts=counts) if claim.at_most_once or (counts and not left):
             return Failed(error, reason, final=True)
         case Lost(reason=reason, error=error) if claim.at_most_once:

@@ -18,6 +18,10 @@ class InvalidTask(HalfstepError):
     """The task was refused: its input is not valid."""
 
 
+class Missing(InvalidTask):
+    """What the task names is not here, or not yet: a deploy may bring it."""
+
+
 class NotPermitted(HalfstepError):
     """This database role may not do this; ask for `halfstep grant producer ROLE --queue QUEUE`."""
 

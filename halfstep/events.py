@@ -25,6 +25,11 @@ WORDS: dict[str, tuple[int, str]] = {
     "zygote.thawed": (logging.WARNING, "A body had stopped the process that bodies' processes come from; it goes on."),
     "source.changed": (logging.INFO, "The source folder changed: new bodies run the new code."),
     "source.broken": (logging.ERROR, "The changed source can't be loaded, the old code goes on: {error}"),
+    "import.apart": (
+        logging.WARNING,
+        "{subject} is imported in each child instead of once for all: {owner} leaves what no fork survives: {left}. "
+        "To have it shared, make that in a function, when it is first needed.",
+    ),
     "database.away": (logging.WARNING, "{error} Trying again in {delay:.1f} s."),
     "database.back": (logging.INFO, "The database answers again."),
     "listener.away": (logging.INFO, "Notifications are off ({error}); polling goes on."),

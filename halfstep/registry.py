@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
@@ -18,18 +19,28 @@ R = TypeVar("R")
 
 
 class TaskFunction(Generic[P, R]):
-    """A function under a name that workers know. Calling it runs it here; `enqueue` has a worker run it."""
+    """A function under a name that workers know. Calling it runs it here; `enqueue` has a worker run it.
+
+    `fault`: why it can't be a task, if so; then calls and enqueues of it are refused, and the rest of its module works.
+    """
 
     __wrapped__: Callable[P, R]
     __qualname__: str
 
-    def __init__(self, function: Callable[P, R], *, name: str, options: Options) -> None:
+    def __init__(self, function: Callable[P, R], *, name: str, options: Options, fault: str | None = None) -> None:
         functools.update_wrapper(self, function)
         self.name = name
         self.options = options
+        self.fault = fault
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        self.check()
         return self.__wrapped__(*args, **kwargs)
+
+    def check(self) -> None:
+        """InvalidTask: the function has a fault."""
+        if self.fault is not None:
+            raise InvalidTask(self.fault)
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
@@ -40,15 +51,16 @@ class TaskFunction(Generic[P, R]):
     def with_options(self, **options: Unpack[Options]) -> TaskFunction[P, R]:
         """The same function, queued otherwise: `f.with_options(priority=9).enqueue(…)`. TypeError: unknown option."""
         merged = cast(Options, {**self.options, **_known(options)})
-        return TaskFunction(self.__wrapped__, name=self.name, options=merged)
+        return TaskFunction(self.__wrapped__, name=self.name, options=merged, fault=self.fault)
 
     def enqueue(self, *args: Any, connection: Any = None, **kwargs: Any) -> int:
         """Queue one call and return its task id.
 
         With a `connection` the task joins its transaction; without, HALFSTEP_DATABASE_URL is opened for it.
         A parameter of the function that is itself named `connection` can be passed by position only.
-        InvalidTask: these arguments don't fit the function, or are not JSON.
+        InvalidTask: these arguments don't fit the function, or are not JSON; or the function has a fault.
         """
+        self.check()
         check_call(self, name=self.name, args=args, kwargs=kwargs)
         call = {"function": self.name, "args": list(args), "kwargs": kwargs}
         return producer.enqueue(connection, "python", call, **self.options)
@@ -71,22 +83,22 @@ def task(
 ) -> TaskFunction[P, R] | Callable[[Callable[P, R]], TaskFunction[P, R]]:
     """Let workers call this function: `@task`, or `@task(queue="etl", timeout=60)`.
 
-    `name` defaults to `module:qualname`. InvalidTask: the name is taken by another function, or a worker
-    could not call it (a nested or async function). TypeError: unknown option.
+    `name` defaults to `module:qualname`. A function that can't be a task (its name is taken by another one, it is async or
+    nested, an option is unknown) is warned about where it is written, and refused when it is called or enqueued.
     """
-    known = _known(options)
 
     def decorate(function: Callable[P, R]) -> TaskFunction[P, R]:
-        return _register(TaskFunction(function, name=name or name_of(function), options=known))
+        known = name or name_of(function)
+        fault = _unknown(options) or _fault_of(function, known, named=name is not None)
+        return _register(TaskFunction(function, name=known, options=options, fault=fault))
 
     return decorate if function is None else decorate(function)
 
 
 def name_of(function: Callable[..., object]) -> str:
     """`module:qualname`; a program's own functions count under its file's stem, as a worker imports it by that."""
-    module, qualname = function.__module__, function.__qualname__
-    if "<" in qualname:
-        raise InvalidTask(f"Function '{qualname}' is nested, so no worker can find it; move it to the module's top level.")
+    module = getattr(function, "__module__", None) or type(function).__module__
+    qualname = getattr(function, "__qualname__", None) or type(function).__qualname__
     if module == "__main__":
         file = getattr(sys.modules["__main__"], "__file__", None)
         module = Path(file).stem if file else module
@@ -110,14 +122,35 @@ def _signature(function: Callable[..., object]) -> inspect.Signature:
     return inspect.signature(function)
 
 
+def _fault_of(function: Callable[..., object], name: str, *, named: bool) -> str | None:
+    if not callable(function) or not (named or hasattr(function, "__qualname__")):
+        return f"What is registered as '{name}' is no function with a name; decorate one, or give it a name: @task(name=…)."
+    if not named and "<" in function.__qualname__:
+        return f"Function '{function.__qualname__}' is nested, so no worker can find it; move it to the module's top level."
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return f"Function '{name}' is async; tasks are plain functions: call asyncio.run() inside it."
+    return None
+
+
 def _register(added: TaskFunction[P, R]) -> TaskFunction[P, R]:
-    if inspect.iscoroutinefunction(added.__wrapped__):
-        raise InvalidTask(f"Function '{added.name}' is async; tasks are plain functions: call asyncio.run() inside it.")
+    """Two different functions of one name are both at fault: a worker could not tell which is meant."""
     known = registered.get(added.name)
     if known is not None and _place(known) != _place(added) and not added.name.startswith("__main__:"):
-        raise InvalidTask(f"Two functions are registered as '{added.name}'; give one of them another name: @task(name=…).")
+        twice = f"Two functions are registered as '{added.name}'; give one of them another name: @task(name=…)."
+        added.fault = added.fault or twice
+        known.fault = known.fault or twice
     registered[added.name] = added
+    if added.fault is not None:
+        warnings.warn(added.fault, RuntimeWarning, stacklevel=_outside())
     return added
+
+
+def _outside() -> int:
+    """The stack level, as `warnings.warn` in our caller counts it, of whoever wrote `@task`."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        level, frame = level + 1, frame.f_back
+    return level - 1
 
 
 def _place(function: TaskFunction[..., Any]) -> tuple[str, int] | int:
@@ -127,8 +160,12 @@ def _place(function: TaskFunction[..., Any]) -> tuple[str, int] | int:
 
 
 def _known(options: Options) -> Options:
-    unknown = sorted(set(options) - set(Options.__annotations__))
-    if unknown:
-        known = ", ".join(sorted(Options.__annotations__))
-        raise TypeError(f"A task has no option '{unknown[0]}'; known: {known}.")
+    if unknown := _unknown(options):
+        raise TypeError(unknown)
     return options
+
+
+def _unknown(options: Options) -> str | None:
+    unknown = sorted(set(options) - set(Options.__annotations__))
+    known = ", ".join(sorted(Options.__annotations__))
+    return f"A task has no option '{unknown[0]}'; known: {known}." if unknown else None

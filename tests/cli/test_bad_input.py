@@ -237,8 +237,8 @@ def fine(): return "fine"
 def run_time_table(source: Path) -> list[tuple[NewTask, str, str | None]]:
     """What only a worker can know: task, reason, part of the error; those with None succeed."""
 
-    def call(function: str) -> NewTask:
-        return NewTask("python", {"function": function}, {})
+    def call(function: str, **options: int) -> NewTask:
+        return NewTask("python", {"function": function}, options)
 
     return [
         (call("jobs:nul"), "result", "NUL"),
@@ -248,7 +248,7 @@ def run_time_table(source: Path) -> list[tuple[NewTask, str, str | None]]:
         (call("jobs:large"), "result", "262144"),
         (call("jobs:nul_in_log"), "", None),
         (call("os:getcwd"), "invalid", "os"),
-        (call("jobs:missing"), "invalid", "missing"),
+        (call("jobs:missing", max_attempts=1), "invalid", "missing"),
         (NewTask("theirs", {}, {}), "invalid", "There is no operator 'theirs'"),
         (NewTask("bash", {"wrong": 1}, {}), "invalid", "wrong"),
         (NewTask("sql", {"connection": "nowhere", "statement": "SELECT 1"}, {}), "invalid", "no connection 'nowhere'"),

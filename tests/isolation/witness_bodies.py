@@ -167,7 +167,8 @@ _KERNEL: dict[str, Callable[[], object]] = {
     "environment below python": lambda: {name: _getenv(name) for name in ("PATH", "HOME", "POLLUTED", "TZ", "LD_PRELOAD")},
     "folder": os.getcwd,
     "root": lambda: [os.stat("/").st_ino, os.path.exists("/proc/self")],
-    "masks": lambda: _status("Umask", "SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"),
+    "masks": lambda: _status("Umask", "SigBlk", "SigIgn", "SigPnd", "ShdPnd"),
+    "caught": lambda: int(_status("SigCgt")["SigCgt"], 16) & ~(0b11 << 31),  # but what the C library takes with the first thread
     "handlers": lambda: {number.name: _handler(number) for number in signal.Signals},
     "timers": lambda: [signal.getitimer(kind)[0] > 0 for kind in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)],
     "limits": _limits,

@@ -72,6 +72,15 @@ def test_a_failure_with_attempts_left_is_a_retry_and_the_last_one_is_not() -> No
     assert settle(CLAIM, replace(failure, final=True)) == replace(failure, final=True)
 
 
+@pytest.mark.parametrize(("base", "jitter", "delay"), [(1, 0.0, 30.0), (1, 1.0, 60.0), (200, 0.0, 100.0), (200, 1.0, 200.0)])
+def test_what_is_missing_is_looked_for_again_when_a_deploy_may_have_brought_it(base: float, jitter: float, delay: float) -> None:
+    missing = Failed("There is no file 'a.py'.", "invalid")
+    claim = replace(CLAIM, backoff_base=base)
+    assert settle(claim, missing, jitter=jitter) == Retry(missing.error, delay, "invalid")
+    assert settle(replace(claim, failures=claim.max_attempts - 1), missing) == missing
+    assert settle(replace(claim, at_most_once=True), missing) == missing
+
+
 def test_a_retry_that_does_not_count_is_always_granted_but_to_at_most_once_work() -> None:
     retry = Retry("Later.", 9.0, counts=False)
     assert settle(replace(CLAIM, failures=99), retry) == retry

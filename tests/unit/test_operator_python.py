@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from halfstep import registry
-from halfstep.errors import InvalidTask
+from halfstep.errors import HalfstepError, InvalidTask, Missing
 from halfstep_worker.operators import OperatorFailed, load
 
 JOBS = """
@@ -57,7 +57,6 @@ def source(tmp_path, monkeypatch):
     folder, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
     (folder / "etl").mkdir(parents=True)
     (folder / "etl" / "jobs.py").write_text(JOBS)
-    (folder / "broken.py").write_text("1 / 0\n")
     (elsewhere / "statlib_x").mkdir(parents=True)
     (elsewhere / "statlib_x" / "__init__.py").write_text("")
     (elsewhere / "statlib_x" / "core.py").write_text(LIBRARY)
@@ -175,6 +174,100 @@ def test_a_body_that_makes_an_invalid_task_is_no_invalid_task_itself(run):
         run("etl.jobs:enqueues_badly")
 
 
-def test_an_error_in_a_users_module_is_raised_as_it_is(run):
-    with pytest.raises(ZeroDivisionError):
-        run("broken:f")
+BROKEN = {
+    "divides": (
+        "import math\n\nx = 1 / 0\n",
+        OperatorFailed,
+        r"ZeroDivisionError: division by zero (divides.py, line 3: x = 1 / 0).",
+    ),
+    "leaves": ("raise SystemExit(3)\n", OperatorFailed, "SystemExit: 3 (leaves.py, line 1: raise SystemExit(3))."),
+    "half": ("def f(:\n", Missing, "SyntaxError: invalid syntax (half.py, line 1)."),
+    "early": (
+        "import none_yet\n",
+        Missing,
+        "ModuleNotFoundError: No module named 'none_yet' (early.py, line 1: import none_yet).",
+    ),
+    "older": ("from json import none_yet\n", Missing, "ImportError: cannot import name 'none_yet' from 'json' "),
+    "deep": ("import etl.inner\n", OperatorFailed, "KeyError: 'x' (etl/inner.py, line 1: {}['x'])."),
+    "silent": ("raise RuntimeError\n", OperatorFailed, "RuntimeError (silent.py, line 1: raise RuntimeError)."),
+}
+
+
+@pytest.mark.parametrize("module", BROKEN)
+def test_a_module_that_can_not_be_imported_says_why_for_its_own_functions_only(run, source, module, capsys):
+    text, kind, sentence = BROKEN[module]
+    (source / f"{module}.py").write_text(text)
+    (source / "etl" / "inner.py").write_text("{}['x']\n")
+    for _ in range(2):
+        with pytest.raises(HalfstepError) as caught:
+            run(f"{module}:f")
+        assert type(caught.value) is kind
+        assert str(caught.value).startswith(f"Module '{module}' could not be imported: {sentence}")
+    assert "Traceback" in capsys.readouterr().err or module == "half"
+    assert run("etl.jobs:double", 4) == 8
+
+
+def test_nothing_of_a_module_that_failed_half_way_is_called(run, source):
+    (source / "halfway.py").write_text("from halfstep.registry import task\n@task\ndef f(): return NAME\n1 / 0\nNAME = 1\n")
+    for _ in range(2):
+        with pytest.raises(OperatorFailed, match="Module 'halfway' could not be imported: ZeroDivisionError"):
+            run("halfway:f")
+
+
+def test_a_module_that_is_mended_runs_in_the_same_process(run, source):
+    (source / "mended.py").write_text("from halfstep.registry import task\n@task\ndef f(): return 1\nimport none_yet\n")
+    with pytest.raises(Missing):
+        run("mended:f")
+    (source / "none_yet.py").write_text("")
+    (source / "mended.py").write_text("import none_yet\nfrom halfstep.registry import task\n\n@task\ndef f(): return 'mended'\n")
+    assert run("mended:f") == "mended"
+
+
+MISSING = ["nothing", "no_such_module:f", "etl.none:f", "etl.jobs:unregistered", "statlib_x.none:f", "statlib_x.core:none"]
+
+
+@pytest.mark.parametrize("function", MISSING)
+def test_what_a_deploy_may_bring_is_missing(run, function):
+    with pytest.raises(Missing, match=r"is not registered with @task|There is no public function|there is no module"):
+        run(function)
+
+
+@pytest.mark.parametrize("function", ["os:system", "subprocess.run", "statlib_x.core:_private", "statlib_x.core:getcwd"])
+def test_what_no_deploy_can_bring_is_refused_for_good(run, function):
+    with pytest.raises(InvalidTask) as caught:
+        run(function)
+    assert not isinstance(caught.value, Missing)
+
+
+def test_a_module_that_comes_later_is_found(run, source):
+    with pytest.raises(Missing):
+        run("late:f")
+    (source / "late.py").write_text("from halfstep.registry import task\n@task\ndef f(): return 'here'\n")
+    assert run("late:f") == "here"
+
+
+FAULTY = """
+from halfstep.registry import task
+@task
+async def asleep(): ...
+@task(que=1)
+def misspelt(): ...
+@task(name="twice")
+def one(): return 1
+@task(name="twice")
+def two(): return 2
+@task
+def sound(): return "sound"
+"""
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("function", "fault"), [("asleep", "is async"), ("misspelt", "no option 'que'"), ("twice", "Two functions are registered")]
+)
+def test_a_function_that_can_not_be_a_task_leaves_the_others_of_its_module_alone(run, source, function, fault):
+    (source / "faulty.py").write_text(FAULTY)
+    assert run("faulty:sound") == "sound"
+    with pytest.raises(InvalidTask, match=fault) as caught:
+        run(function if function == "twice" else f"faulty:{function}")
+    assert not isinstance(caught.value, Missing)

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from halfstep.errors import InvalidTask
+from halfstep.errors import InvalidTask, Missing
 from halfstep_worker.operators import OperatorFailed, load
 
 
@@ -134,6 +134,29 @@ def test_what_is_no_file_is_refused(run, source, path, sentence):
     (source / "loop.py").symlink_to("loop.py")
     with pytest.raises(InvalidTask, match=sentence):
         run(path)
+
+
+@pytest.mark.parametrize("path", ["none.py", "none.sql", "dir.py", "no/such/folder/a.sh", "dangling.py"])
+def test_a_script_that_a_deploy_may_bring_is_missing(run, source, path):
+    (source / "dir.py").mkdir()
+    (source / "dangling.py").symlink_to("not_yet.py")
+    with pytest.raises(Missing, match=f"There is no file '{path}' in the source folder"):
+        run(path)
+
+
+def test_a_script_that_comes_later_is_run(run, source):
+    with pytest.raises(Missing):
+        run("late.sh")
+    (source / "late.sh").write_text("echo '[1]'\n")
+    assert run("late.sh") == [1]
+
+
+@pytest.mark.parametrize("path", ["../secret.py", "/etc/passwd.py", "link.py"])
+def test_a_script_outside_of_the_folder_is_refused_for_good(run, source, tmp_path, path):
+    (source / "link.py").symlink_to(tmp_path / "secret.py")
+    with pytest.raises(InvalidTask) as caught:
+        run(path)
+    assert not isinstance(caught.value, Missing)
 
 
 def test_without_a_source_folder_the_sentence_says_how_to_get_one():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import runpy
 import subprocess
@@ -80,10 +81,13 @@ def test_arguments_that_do_not_fit_are_refused_at_enqueue(sent, args, kwargs):
     assert sent == []
 
 
-def test_two_functions_of_one_name_are_refused():
-    task(name="report")(plain)
-    with pytest.raises(InvalidTask, match="Two functions are registered as 'report'"):
-        task(name="report")(add.__wrapped__)
+def test_two_functions_of_one_name_are_both_refused():
+    first = task(name="report")(plain)
+    with pytest.warns(RuntimeWarning, match="Two functions are registered as 'report'"):
+        second = task(name="report")(add.__wrapped__)
+    for function in (first, second):
+        with pytest.raises(InvalidTask, match="Two functions are registered as 'report'"):
+            function.enqueue(1)
 
 
 def test_one_function_registered_twice_is_fine():
@@ -91,26 +95,51 @@ def test_one_function_registered_twice_is_fine():
     assert task(name="report")(plain).name == "report"
 
 
-def test_an_unknown_option_is_refused_where_it_is_written():
-    with pytest.raises(TypeError, match=r"A task has no option 'que'; known: .*queue"):
-        task(que="etl")
-    with pytest.raises(TypeError, match="has no option 'que'"):
-        add.with_options(que="etl")
-
-
-def test_a_nested_function_is_refused():
-    def nested() -> None: ...
-
-    with pytest.raises(InvalidTask, match="is nested, so no worker can find it"):
-        task(nested)
-
-
 async def asleep() -> None: ...
 
 
-def test_an_async_function_is_refused():
-    with pytest.raises(InvalidTask, match="is async"):
-        task(asleep)
+async def asleep_between():
+    yield 1
+
+
+def nested():
+    def inner() -> None: ...
+
+    return inner
+
+
+FAULTS = [
+    (lambda: task(asleep), "Function '.*:asleep' is async; tasks are plain functions"),
+    (lambda: task(asleep_between), "is async"),
+    (lambda: task(nested()), "Function 'nested.<locals>.inner' is nested, so no worker can find it"),
+    (lambda: task(lambda: 1), "is nested"),
+    (lambda: task(que="etl")(plain), r"A task has no option 'que'; known: .*queue"),
+    (lambda: task(functools.partial(plain, 1)), "is no function with a name; decorate one, or give it a name"),
+    (lambda: task(name="five")(5), "What is registered as 'five' is no function with a name"),
+    (lambda: task(classmethod(plain)), "is no function with a name"),
+    (lambda: task(property(plain)), "is no function with a name"),
+]
+
+
+@pytest.mark.parametrize(("register", "fault"), FAULTS)
+def test_what_can_not_be_a_task_is_warned_about_and_refused_when_it_is_used(register, fault, sent):
+    with pytest.warns(RuntimeWarning, match=fault) as warned:
+        function = register()
+    assert warned[0].filename == __file__, "the warning names the line that it is about"
+    for use in (function, function.enqueue, function.with_options(priority=1).enqueue):
+        with pytest.raises(InvalidTask, match=fault):
+            use()
+    assert registry.registered[function.name] is function
+    assert sent == []
+
+
+def test_a_partial_with_a_name_is_a_task():
+    assert task(name="one")(functools.partial(plain, 1))() == 1
+
+
+def test_an_unknown_option_of_one_enqueue_is_refused_where_it_is_written():
+    with pytest.raises(TypeError, match="has no option 'que'"):
+        add.with_options(que="etl")
 
 
 def test_a_programs_own_function_is_named_by_its_file(tmp_path):

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from halfstep_worker.children import kernel
 from halfstep_worker.children.channel import Channel
+from halfstep_worker.children.imports import arrive
 from halfstep_worker.children.marks import Marks
 from halfstep_worker.children.page import Page
 from halfstep_worker.children.pristine import Memory
@@ -115,6 +116,7 @@ def _runner(birth: Birth) -> Runner:
     channel = Channel(socket.socket(fileno=_high(birth.tasks)))
     birth.close()
     gc.enable()
+    arrive(birth.registry)
     return Runner(
         birth.registry,
         Wires(channel, page, Marks(page, birth.token, (streams[1], streams[2])), streams),

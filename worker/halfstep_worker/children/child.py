@@ -30,6 +30,8 @@ OVER_SECONDS = 1.0
 """A body that says it has ended has so long to bring its result, once it is to stop."""
 UNBEGUN_SECONDS = 5.0
 """A living child that does not begin what it was sent is frozen, or worse."""
+UNREADY_SECONDS = 90.0
+"""The same of one that may still be importing; it ends itself before (imports.py)."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Child:
         self._closing = False
         self._retiring = False
         self._backlog: deque[tuple[int, str]] = deque()
+        self._ready = False
         self._pidfd = -1
         self._early: list[int] = []  # signals before its pid was known
         self._heard_at = time.monotonic()
@@ -154,7 +157,9 @@ class Child:
         sent = self._ledger.unanswered
         if sent is None or not self.pid or self.stop or self._has_begun(sent):
             return False
-        return now - max(sent.at, self._heard_at) > UNBEGUN_SECONDS
+        if not self._ready and self._page.words[pages.READY]:
+            self._ready, self._heard_at = True, now
+        return now - max(sent.at, self._heard_at) > (UNBEGUN_SECONDS if self._ready else UNREADY_SECONDS)
 
     def send(self, task: TaskMessage) -> None:
         """Queue a task. Never blocks: what does not fit into the channel follows as the child makes room.

@@ -6,11 +6,12 @@ import sys
 import traceback
 from types import TracebackType
 
-from halfstep.errors import HalfstepError, InvalidTask
+from halfstep.errors import HalfstepError, InvalidTask, Missing
 from halfstep.outcomes import Failed
 from halfstep_worker.children.storable import plain
 
 _OURS = "halfstep_worker."
+_AGAIN = "A deploy may bring it, so it is tried again while attempts are left."
 
 
 def failed(error: BaseException) -> Failed:
@@ -18,6 +19,8 @@ def failed(error: BaseException) -> Failed:
 
     A HalfstepError with a `reason` brings one sentence that stands for itself: no traceback is printed for it.
     """
+    if isinstance(error, Missing):
+        return Failed(plain(f"{error} {_AGAIN}"), reason="invalid")
     if isinstance(error, InvalidTask):
         return Failed(plain(str(error)), reason="invalid", final=True)
     if isinstance(error, MemoryError):

@@ -18,10 +18,12 @@ DRAINED = 0
 STOP_NUMBER = 2
 STOP_REASON = 3
 WARNING = 4
-# Written by the child: the number of the last task begun and of the last one ended, and when (monotonic ns) it began.
+# Written by the child: the number of the last task begun and of the last one ended, and when (monotonic ns) it began;
+# whether it is ready for the first.
 BEGUN = 8
 ENDED = 9
 STARTED = 10
+READY = 11
 
 
 def create() -> int:
@@ -63,6 +65,10 @@ class Page:
         return begun, started / 1e9
 
     # The child's side
+
+    def be_ready(self) -> None:
+        """All that is to be imported is."""
+        self.words[READY] = 1
 
     def begin(self, number: int, now: int) -> None:
         """The body of this number starts at `now` (monotonic ns)."""

@@ -16,6 +16,7 @@ from halfstep.errors import HalfstepError
 from halfstep.outcomes import Failed, Outcome, Succeeded
 from halfstep_worker.children.channel import Channel
 from halfstep_worker.children.failures import failed
+from halfstep_worker.children.leftovers import lent_threads
 from halfstep_worker.children.marks import Marks
 from halfstep_worker.children.messages import pack, scan, stopped
 from halfstep_worker.children.page import Page
@@ -99,7 +100,8 @@ class Runner:
         self._kind = ""
         self._link: Link | None = None
         signal.signal(signal.SIGTERM, self._on_term)
-        self._pristine = Pristine(code, wires.streams, growth_bytes=growth_bytes)
+        self._pristine = Pristine(code, wires.streams, growth_bytes=growth_bytes, native_threads=lent_threads())
+        wires.page.be_ready()
 
     def serve(self) -> None:
         """Run tasks until the channel ends, or until one was told to stop or left what spoils the child for the next."""

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from halfstep_worker.children import kernel, processes
 from halfstep_worker.children.birth import Birth, become_child
+from halfstep_worker.children.imports import Start, Unforkable
 from halfstep_worker.children.interpreter import facts_of_the_code
 from halfstep_worker.children.pristine import remembered
 from halfstep_worker.children.runner import Registry
@@ -149,10 +150,18 @@ def leave() -> NoReturn:
     os._exit(0)
 
 
-def load(settings: dict[str, Any]) -> Registry:
-    """Import user code through `settings["loader"]`, `module:function`. Raises whatever that raises."""
+def load(settings: dict[str, Any], control: socket.socket) -> Registry:
+    """Import user code through `settings["loader"]`, `module:function`. Raises whatever that raises.
+
+    Does not return where an import has left what no fork survives: the zygote starts over then.
+    """
+    start = Start.take()
     module, _, function = settings["loader"].partition(":")
-    registry: Registry = getattr(importlib.import_module(module), function)(settings["loader_settings"])
+    given = settings["loader_settings"] | start.told
+    try:
+        registry: Registry = getattr(importlib.import_module(module), function)(given)
+    except Unforkable as found:
+        start.over(found, keep=control.fileno())
     gc.collect()
     gc.disable()
     gc.freeze()
@@ -162,16 +171,17 @@ def load(settings: dict[str, Any]) -> Registry:
 def main(fd: int) -> NoReturn:
     """The whole life of a zygote on the control socket `fd`, whose first message is the settings."""
     control = socket.socket(fileno=fd)
-    settings = json.loads(control.recv(MESSAGE_BYTES) or b"null")
+    settings = json.loads(control.recv(MESSAGE_BYTES, socket.MSG_PEEK) or b"null")  # left there for a zygote that starts over
     if settings is None:
         os._exit(0)
     _settle_in(settings["worker"], control)
     try:
-        registry = load(settings)
+        registry = load(settings, control)
     except BaseException as error:  # whatever user code raises, also SystemExit, is the worker's to tell
         traceback.print_exc()
         control.send(json.dumps(["failed", _sentence(settings["loader"], error)]).encode())
         leave()
+    control.recv(MESSAGE_BYTES)
     Zygote(control, settings, registry).run()
 
 

@@ -21,7 +21,10 @@ class Operator(Protocol):
         """Refuse args that can never work: InvalidTask. Needs no user code, no secret, no network."""
 
     def run(self, args: dict[str, Any], /) -> object:
-        """Do the work and return a JSON value. InvalidTask: no retry can help. Any other exception: the attempt failed."""
+        """Do the work and return a JSON value.
+
+        InvalidTask: no retry can help. Missing: what the task names is not here, or not yet. Any other: the attempt failed.
+        """
 
 
 class OperatorFailed(HalfstepError):

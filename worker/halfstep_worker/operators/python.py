@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from halfstep.errors import InvalidTask
-from halfstep.registry import check_call, registered
+from halfstep.errors import InvalidTask, Missing
+from halfstep.registry import TaskFunction, check_call, registered
 from halfstep_worker.operators.arguments import Argument, check_arguments
 from halfstep_worker.operators.base import OperatorFailed, OperatorSettings
+from halfstep_worker.operators.modules import import_user_module
 
 ARGUMENTS = (
     Argument("function", (str,), required=True),
@@ -35,7 +36,11 @@ class PythonOperator:
         check_arguments(self.name, ARGUMENTS, args)
 
     def run(self, args: dict[str, Any], /) -> object:
-        """What the function returns. InvalidTask: it is not allowed, not found, or can't be called like this."""
+        """What the function returns.
+
+        InvalidTask: it is not allowed, has a fault, or can't be called like this. Missing: it is not there, or not yet.
+        OperatorFailed: its module could not be imported.
+        """
         name, positional, named = args["function"], args.get("args") or [], args.get("kwargs") or {}
         function = self._found.get(name) or self._find(name)
         check_call(function, name=name, args=positional, kwargs=named)
@@ -48,10 +53,7 @@ class PythonOperator:
         module, _, qualname = name.partition(":") if ":" in name else name.rpartition(".")
         function = self._registered(name, module, qualname) or self._allowed(name, module, qualname)
         if function is None:
-            raise InvalidTask(
-                f"Function '{name}' is not registered with @task and its package is not allowed; "
-                "register it in a module of the source folder, or allow its package on the worker."
-            )
+            raise self._unknown(name, module)
         if inspect.iscoroutinefunction(function):
             raise InvalidTask(f"Function '{name}' is async; call asyncio.run() in a plain function.")
         self._found[name] = function
@@ -59,18 +61,32 @@ class PythonOperator:
 
     def _registered(self, name: str, module: str, qualname: str) -> Callable[..., object] | None:
         wanted = f"{module}:{qualname}"
-        if not {name, wanted} & registered.keys() and _lies_in(self._settings.source, module):
-            importlib.import_module(module)
+        if not {name, wanted} & registered.keys() and self._imports(module):
+            import_user_module(module, self._settings.source)
         found = registered.get(name) or registered.get(wanted)
-        return found.__wrapped__ if found else None
+        return _checked(found) if found else None
+
+    def _imports(self, module: str) -> bool:
+        """Whether a task may have this module imported: its own functions are known only then."""
+        return module in self._settings.imports or _lies_in(self._settings.source, module)
 
     def _allowed(self, name: str, module: str, qualname: str) -> Callable[..., object] | None:
         if not self._allows(module):
             return None
-        found = None if _is_private(module) else _public(_imported(name, module), qualname)
+        hidden = _is_private(module) or _is_private(qualname)
+        found = None if hidden else _public(_imported(name, module, self._settings.source), qualname)
         if not callable(found) or isinstance(found, type) or not self._allows(getattr(found, "__module__", None) or ""):
-            raise InvalidTask(f"There is no public function '{qualname}' defined in module '{module}'.")
-        return found
+            kind = Missing if found is None and not hidden else InvalidTask
+            raise kind(f"There is no public function '{qualname}' defined in module '{module}'.")
+        return _checked(found) if isinstance(found, TaskFunction) else found
+
+    def _unknown(self, name: str, module: str) -> InvalidTask:
+        """A deploy may bring anything but functions of Python's own modules."""
+        final = module.partition(".")[0] in sys.stdlib_module_names and not self._imports(module)
+        return (InvalidTask if final else Missing)(
+            f"Function '{name}' is not registered with @task and its package is not allowed; "
+            "register it in a module of the source folder, or allow its package on the worker."
+        )
 
     def _allows(self, module: str) -> bool:
         return any(is_under(module, package) for package in self._settings.allow)
@@ -81,19 +97,25 @@ def is_under(module: str, package: str) -> bool:
     return module == package or module.startswith(package + ".")
 
 
-def _imported(name: str, module: str) -> ModuleType:
-    """The module; InvalidTask if it does not exist. An error inside it is raised as it is."""
+def _checked(found: TaskFunction[..., Any]) -> Callable[..., object]:
+    found.check()
+    return found.__wrapped__
+
+
+def _imported(name: str, module: str, source: Path | None) -> ModuleType:
+    """The module; Missing if it does not exist, OperatorFailed for an error inside it."""
     try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and is_under(module, error.name):
-            raise InvalidTask(f"Function '{name}' can't be found: there is no module '{error.name}'.") from None
+        return import_user_module(module, source)
+    except Missing as error:
+        missing = getattr(error.__cause__, "name", None)
+        if isinstance(error.__cause__, ModuleNotFoundError) and missing and is_under(module, missing):
+            raise Missing(f"Function '{name}' can't be found: there is no module '{missing}'.") from None
         raise
 
 
 def _public(module: ModuleType, qualname: str) -> object:
-    """The attribute, walking through the module's own classes only; None if there is none, or a name is private."""
-    found: object = None if _is_private(qualname) else module
+    """The attribute, walking through the module's own classes only; None if there is none."""
+    found: object = module
     for part in qualname.split("."):
         if not (found is module or isinstance(found, type)):
             return None

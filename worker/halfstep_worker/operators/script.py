@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from halfstep.errors import InvalidTask
+from halfstep.errors import InvalidTask, Missing
 from halfstep_worker.operators.arguments import Argument, check_arguments, with_defaults
 from halfstep_worker.operators.base import OperatorSettings
 from halfstep_worker.operators.programs import LastLine, Program, run_program
@@ -109,6 +109,8 @@ def _read(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidTask(f"Script {file.name!r} is not UTF-8 text.") from None
+    except FileNotFoundError:  # replaced at this moment
+        raise Missing(f"There is no file {file.name!r} in the source folder.") from None
 
 
 def _connection_of(statement: str) -> str | None:

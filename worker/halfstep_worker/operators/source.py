@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from halfstep.errors import InvalidTask
+from halfstep.errors import InvalidTask, Missing
 
 
 def check_relative(path: str) -> None:
@@ -17,7 +17,7 @@ def check_relative(path: str) -> None:
 def locate(source: Path | None, path: str, *, folder: bool = False) -> Path:
     """The real path of a file (or folder) in the source folder, links resolved.
 
-    Open what is returned, not `path`: a link may change meanwhile. InvalidTask: it leads out, or does not exist.
+    Open what is returned, not `path`: a link may change meanwhile. InvalidTask: it leads out. Missing: it is not there.
     """
     check_relative(path)
     if source is None:
@@ -30,5 +30,5 @@ def locate(source: Path | None, path: str, *, folder: bool = False) -> Path:
     if not real.is_relative_to(source):
         raise InvalidTask(f"Path {path!r} leads out of the source folder through a link.")
     if not exists:
-        raise InvalidTask(f"There is no {'folder' if folder else 'file'} {path!r} in the source folder.")
+        raise Missing(f"There is no {'folder' if folder else 'file'} {path!r} in the source folder.")
     return real
