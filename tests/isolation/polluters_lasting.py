@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import multiprocessing
 import os
@@ -94,16 +93,9 @@ def a_thread_moves_about() -> None:
     _leave_thread(lambda: os.chdir("/"), daemon=False)
 
 
-@pollutes(told="thread")
-def a_thread_below_python() -> None:
-    libc = ctypes.CDLL(None)
-    number = ctypes.c_ulong()
-    libc.pthread_create(ctypes.byref(number), None, ctypes.cast(libc.pause, ctypes.c_void_p), None)
-
-
 @pollutes(told="leftover")
 def threads_beyond_number() -> None:
-    for _ in range(50):
+    for _ in range(15):
         threading.Thread(target=threading.Event().wait, name="leftover", daemon=True).start()
 
 

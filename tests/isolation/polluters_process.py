@@ -96,8 +96,9 @@ def every_signal_is_blocked() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
 
 
-@pollutes()
+@pollutes("succeeded", "failed:crash")
 def a_blocked_signal_is_pending() -> None:
+    """Whoever unblocks it dies of it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -218,12 +219,12 @@ def a_folder_that_is_gone() -> None:
     shutil.rmtree(folder)
 
 
-@pollutes(told="nice")
+@pollutes()
 def last_in_line() -> None:
     os.nice(19)
 
 
-@pollutes(told="nice")
+@pollutes()
 def last_in_line_by_priority() -> None:
     os.setpriority(os.PRIO_PROCESS, 0, 15)
 
@@ -235,13 +236,13 @@ def another_user() -> None:
     os.setuid(NOBODY)
 
 
-@pollutes(told="user", root=True)
+@pollutes(root=True)
 def another_user_for_now() -> None:
     os.setegid(NOBODY)
     os.seteuid(NOBODY)
 
 
-@pollutes(told="group", root=True)
+@pollutes(root=True)
 def other_groups() -> None:
     os.setgroups([4, 5, 6])
 
@@ -262,7 +263,7 @@ def another_scheduler() -> None:
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-@pollutes()
+@pollutes("succeeded", "failed")
 def the_group_of_its_zygote() -> None:
     os.setpgid(0, os.getpgid(os.getppid()))
 

@@ -17,7 +17,7 @@ def _sql(name: str, statement: str, *ends: str) -> None:
 
 
 _bash("leaves_a_program", "sleep 600 &", told="process")
-_bash("leaves_a_talking_program", "(while :; do echo said by a program that was left; sleep 0.01; done) &", told="process")
+_bash("leaves_a_talking_program", "(while :; do echo said by a program that was left; sleep 0.01; done) &")
 _bash("leaves_a_session", "setsid sleep 600 & exit 0", told="process")
 _bash("leaves_a_deaf_program", "(trap '' TERM HUP INT; sleep 600) & exit 0", told="process")
 _bash("stops_what_runs_it", "kill -STOP $PPID; sleep 600", "failed:timeout", timeout=0.5)
@@ -25,7 +25,7 @@ _bash("kills_what_runs_it", "kill -KILL $PPID; sleep 600", "failed:crash")
 _bash("asks_what_runs_it_to_end", "kill -TERM $PPID; sleep 600", "failed:crash")
 _bash("interrupts_what_runs_it", "kill -INT $PPID; sleep 0.2", "succeeded", "failed")
 _bash("alarms_what_runs_it", "kill -ALRM $PPID; sleep 0.2", "succeeded", "failed")
-_bash("makes_it_the_last_in_line", "renice -n 19 -p $PPID", "succeeded", told="nice")
+_bash("makes_it_the_last_in_line", "renice -n 19 -p $PPID", "succeeded")
 _bash("limits_what_runs_it", "prlimit --pid $PPID --nofile=10:10", "succeeded")
 _bash("makes_its_output_not_block", "python3 -c 'import os; os.set_blocking(1, False); os.set_blocking(2, False)'")
 _bash(

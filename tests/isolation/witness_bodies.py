@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import builtins
 import contextlib
 import contextvars
@@ -260,7 +259,7 @@ _INTERPRETER: dict[str, Callable[[], object]] = {
     "chance is known": lambda: random.random() == random.Random(0).random(),
     "context": _context,
     "threads": lambda: sorted(thread.name for thread in threading.enumerate()),
-    "faults": lambda: [faulthandler.is_enabled(), tracemalloc.is_tracing(), atexit._ncallbacks()],  # type: ignore[attr-defined]
+    "faults": lambda: [faulthandler.is_enabled(), tracemalloc.is_tracing()],
     "time": _time,
 }
 
