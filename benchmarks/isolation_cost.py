@@ -62,12 +62,12 @@ def _taken(kind: str, url: str) -> tuple[float, float | None]:
     """The medians of this checkout and of the other one, None without it. They take turns, and in who is first, too."""
     baseline = os.environ.get("HALFSTEP_BASELINE")
     places = [ROOT] if not baseline else [ROOT, Path(baseline).resolve()]
-    figures: dict[Path, list[float]] = {place: [] for place in places}
+    figures: list[list[float]] = [[] for _ in places]
     for number in range(ROUNDS):
-        for place in places if number % 2 else reversed(places):
-            figures[place].append(_figure(kind, url, place))
-    medians = [statistics.median(figures[place]) for place in places]
-    print(f"{kind}: {[[round(figure, 2) for figure in figures[place]] for place in places]}", file=sys.stderr)
+        for turn in sorted(range(len(places)), reverse=number % 2 == 1):
+            figures[turn].append(_figure(kind, url, places[turn]))
+    medians = [statistics.median(taken) for taken in figures]
+    print(f"{kind}: {[[round(figure, 2) for figure in taken] for taken in figures]}", file=sys.stderr)
     return medians[0], medians[1] if baseline else None
 
 

@@ -139,7 +139,8 @@ def leaves_its_group(path: str) -> None:
     """The group of its zygote instead of its own."""
     started = time.monotonic()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.setpgid(0, os.getpgid(os.getppid()))
+    with contextlib.suppress(PermissionError):  # that of another session is out of reach
+        os.setpgid(0, os.getpgid(os.getppid()))
     _begun(path, started)
 
 

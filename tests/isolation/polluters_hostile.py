@@ -180,7 +180,7 @@ def stops_its_zygote_and_waits() -> None:
     wait_for_ever()
 
 
-@pollutes("lost")
+@pollutes("failed:crash", "lost")
 def kills_its_zygote() -> None:
     os.kill(os.getppid(), signal.SIGKILL)
     wait_for_ever()

@@ -103,7 +103,7 @@ def a_thread_below_python() -> None:
 
 @pollutes(told="leftover")
 def threads_beyond_number() -> None:
-    for _ in range(20):
+    for _ in range(15):
         threading.Thread(target=threading.Event().wait, name="leftover", daemon=True).start()
 
 

@@ -96,8 +96,9 @@ def every_signal_is_blocked() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
 
 
-@pollutes()
+@pollutes("succeeded", "failed:crash")
 def a_blocked_signal_is_pending() -> None:
+    """Whoever unblocks it dies of it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -262,7 +263,7 @@ def another_scheduler() -> None:
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-@pollutes("failed:exception")
+@pollutes("succeeded", "failed")
 def the_group_of_its_zygote() -> None:
     os.setpgid(0, os.getpgid(os.getppid()))
 

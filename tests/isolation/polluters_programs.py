@@ -17,7 +17,7 @@ def _sql(name: str, statement: str, *ends: str) -> None:
 
 
 _bash("leaves_a_program", "sleep 600 &", told="process")
-_bash("leaves_a_talking_program", "(while :; do echo said by a program that was left; sleep 0.01; done) &", told="process")
+_bash("leaves_a_talking_program", "(while :; do echo said by a program that was left; sleep 0.01; done) &")
 _bash("leaves_a_session", "setsid sleep 600 & exit 0", told="process")
 _bash("leaves_a_deaf_program", "(trap '' TERM HUP INT; sleep 600) & exit 0", told="process")
 _bash("stops_what_runs_it", "kill -STOP $PPID; sleep 600", "failed:timeout", timeout=0.5)

@@ -10,7 +10,7 @@ import pytest
 
 from isolation.bay import Given, Told
 from isolation.polluters import POLLUTERS, Polluter
-from isolation.witnesses import Seen, differences, seen
+from isolation.witnesses import OURS, Seen, differences, seen
 
 
 def test_the_witnesses_agree_with_themselves_in_two_new_children(
@@ -23,6 +23,12 @@ def test_the_witnesses_agree_with_themselves_in_a_child_that_they_used_before(wa
     for _ in range(3):
         told = ward.bay.run(ward.ground.witnesses())
         assert differences(seen(told, ward.bay.mark), reference) == []
+
+
+def test_an_innocent_body_does_not_cost_its_child(ward: Any) -> None:
+    """Threads, programs and loops that a body has brought to their end are nothing that it left."""
+    told = ward.bay.run(ward.ground.witnesses())
+    assert [line for one in told.values() for line in one.lines["log"] if line.startswith(OURS)] == []
 
 
 @pytest.mark.parametrize("polluter", POLLUTERS, ids=lambda polluter: polluter.name)
@@ -56,7 +62,7 @@ def _of_its_own(polluter: Polluter, told: Told) -> list[str]:
     complaints = []
     if not told.end.startswith(polluter.ends):
         complaints.append(f"its own end: {told.outcome} instead of {polluter.ends}")
-    reasons = [line for line in told.lines["log"] if line.startswith("[halfstep: ")]
+    reasons = [line for line in told.lines["log"] if line.startswith(OURS)]
     if polluter.told and not any(polluter.told in line for line in reasons):
         complaints.append(f"its own log: no line `[halfstep: … {polluter.told} …`, only {reasons}")
     return complaints

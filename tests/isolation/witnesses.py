@@ -40,6 +40,8 @@ print(json.dumps({"status": status, "code": code, "folder": os.getcwd(), "enviro
 FAIL_IN_PYTHON = """
 raise ValueError("this script fails")
 """
+OURS = "[halfstep: "
+"""What a line of the worker's own begins with."""
 FRESH = "WORD = 'imported'\n"
 
 
@@ -135,12 +137,18 @@ def seen(told: Mapping[Any, Told], mark: str) -> dict[str, Seen]:
 def _seen(told: Told, mark: str) -> Seen:
     assert told.outcome is not None
     fields = dict(_plain(dataclasses.asdict(told.outcome), mark))
-    found: Seen = {"end": told.end, **fields, **{stream: _plain(lines, mark) for stream, lines in told.lines.items()}}
+    found: Seen = {"end": told.end, **fields, **{stream: _plain(lines, mark) for stream, lines in _said(told).items()}}
     if isinstance(told.outcome, Succeeded):
         result = json.loads(fields["result"])
         del found["result"]
         found |= {f"result: {key}": value for key, value in (result if isinstance(result, dict) else {"": result}).items()}
     return found
+
+
+def _said(told: Told) -> dict[str, list[str]]:
+    """By stream, what the body itself said."""
+    said = {stream: [line for line in lines if not line.startswith(OURS)] for stream, lines in told.lines.items()}
+    return {stream: lines for stream, lines in said.items() if lines}
 
 
 def _plain(value: Any, mark: str) -> Any:
