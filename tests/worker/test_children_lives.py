@@ -82,8 +82,8 @@ def test_everything_dies_with_a_killed_worker(tmp_path):
 def test_a_child_has_its_own_descriptors_and_none_of_the_workers():
     with at_work() as work:
         kinds = json.loads(work.run("descriptors").result)
-    assert [kind for kind in kinds if not kind.startswith("/proc/")] == [*["/dev/null"] * 2, "/memfd", *["pipe"] * 4, "socket"]
-    assert {kind.rpartition("/")[2] for kind in kinds if kind.startswith("/proc/")} == {"children", "statm", "status"}
+    assert [kind for kind in kinds if not kind.startswith("/proc/")] == [*["/dev/null"] * 2, "/memfd", *["pipe"] * 5, "socket"]
+    assert {kind.rpartition("/")[2] for kind in kinds if kind.startswith("/proc/")} == {"children", "oom_score_adj", "statm", "status"}
 
 
 def test_two_hundred_children_leave_no_descriptor_and_no_process_behind():
@@ -92,7 +92,7 @@ def test_two_hundred_children_leave_no_descriptor_and_no_process_behind():
 
         def settled() -> tuple[int, int]:
             work.until(lambda: len(work.pool.children) == 2 and all(child.pid and child.open for child in work.pool.children))
-            wait_until(lambda: len(os.listdir(f"/proc/{zygote}/fd")) == 6, what="the zygote's own six descriptors")
+            wait_until(lambda: len(os.listdir(f"/proc/{zygote}/fd")) == 7, what="the zygote's own seven descriptors")
             gc.collect()
             return len(os.listdir("/proc/self/fd")), len(processes.descendants(zygote, processes.snapshot()))
 

@@ -27,6 +27,7 @@ OOM_STEP = 200
 OOM_HIGHEST = 1000
 
 
+F_SETSIG = 10  # fcntl(2); Python does not name it
 HIGH = 960
 """Our descriptors lie from here on where the limit lets them: not where a body's are, and where few loops close them."""
 
@@ -72,6 +73,7 @@ def become_child(birth: Birth, *, inherited: Iterable[int]) -> NoReturn:
 
 
 def _detach(birth: Birth, inherited: Iterable[int]) -> None:
+    _hang_on(birth.settings["lifeline"])
     os.setsid()  # its leader for good: a body can neither leave its group nor reach the worker's terminal
     _limit(birth.settings.get("memory_bytes"))
     become(birth.settings.get("run_as"))
@@ -85,6 +87,20 @@ def _detach(birth: Birth, inherited: Iterable[int]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for fd in inherited:
         os.close(fd)
+
+
+def _hang_on(lifeline: int) -> None:
+    """Have the kernel kill this child's group when the worker is gone: by F_SETSIG, the signal that a pipe sends as it closes.
+
+    On a description of the pipe of its own, since whom to signal is kept there. While we may still open it, so before the user
+    changes. The zygote kills more, but a body can keep it from that.
+    """
+    fd = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpid())
+    fcntl.fcntl(fd, F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    _high(fd)
+    os.close(fd)
 
 
 def become(account: Mapping[str, Any] | None) -> None:

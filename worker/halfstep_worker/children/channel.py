@@ -69,9 +69,10 @@ class Channel:
 def _read_large(rights: bytes) -> str:
     """What lies in a memory file; of anything else that was handed over, only that it is none: reading it could take for ever."""
     (fd,) = array.array("i", rights[:4])
-    with open(fd, "rb", buffering=0) as file:
+    try:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode) or facts.st_nlink or facts.st_size > LARGEST_BYTES:
             raise ValueError("What came is no memory file, or too large for one.")
-        file.seek(0)
-        return file.readall().decode()
+        return os.pread(fd, facts.st_size, 0).decode()
+    finally:
+        os.close(fd)

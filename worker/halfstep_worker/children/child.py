@@ -289,6 +289,11 @@ class Child:
             self._signal(signal.SIGCONT)  # one that was frozen is to hear it too
         return self.recall()
 
+    def thaw(self) -> None:
+        """Let it go on if somebody has stopped it, as a neighbour of the same user can."""
+        if self.pid and processes.is_stopped(self.pid):
+            self._signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """KILL to its whole group."""
         self._signal(signal.SIGKILL)

@@ -20,7 +20,10 @@ from halfstep_worker.children.settings import PoolSettings
 MESSAGE_BYTES = 1024 * 1024
 END_SECONDS = 5.0
 THAW_SECONDS = 0.2
-START = "import sys; sys.path[:] = sys.argv[2:]; from halfstep_worker.children.zygote import main; main(int(sys.argv[1]))"
+START = (
+    "import sys; sys.path[:] = sys.argv[3:]; from halfstep_worker.children.zygote import main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]))"
+)
 
 Report = list[Any]
 
@@ -29,7 +32,8 @@ class Forker:
     """One zygote process, seen from the worker. Used by one thread.
 
     The zygote imports from the worker's own `sys.path`, so it runs the same code. It lives until `close` or until the
-    worker ends; the thread that made it may end earlier.
+    worker ends; the thread that made it may end earlier. Its children hold the read end of a pipe, the lifeline, whose other end
+    only the worker has: when that closes, the kernel kills them, also where a body keeps the zygote from doing so.
     """
 
     def __init__(self, settings: PoolSettings) -> None:
@@ -37,8 +41,12 @@ class Forker:
         self.started = time.monotonic()
         self._control, far = pair()
         self._control.setblocking(False)
-        with far:
-            self._zygote = _start(far.fileno(), settings.environment)
+        lifeline, self._lifeline = os.pipe2(os.O_CLOEXEC)
+        try:
+            with far:
+                self._zygote = _start(far.fileno(), lifeline, settings.environment)
+        finally:
+            os.close(lifeline)
         self._send(_first_message(settings))
 
     @property
@@ -86,6 +94,9 @@ class Forker:
                 self._zygote.wait(THAW_SECONDS)
         self._zygote.kill()
         self._zygote.wait()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
 
     def _receive(self) -> bytes:
         try:
@@ -115,7 +126,7 @@ def _first_message(settings: PoolSettings) -> dict[str, Any]:
     }
 
 
-def _start(control: int, environment: Any) -> subprocess.Popen[bytes]:
+def _start(control: int, lifeline: int, environment: Any) -> subprocess.Popen[bytes]:
     """In a process group of its own: what a terminal sends, as on Ctrl-C, is for the worker alone, which then drains.
 
     But in the worker's session: if a body has stopped the zygote and the worker dies, the kernel continues it, as it does
@@ -123,9 +134,9 @@ def _start(control: int, environment: Any) -> subprocess.Popen[bytes]:
     """
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", START, str(control), *(path for path in sys.path if path)],
+            [sys.executable, "-c", START, str(control), str(lifeline), *(path for path in sys.path if path)],
             env=dict(environment),
-            pass_fds=(control,),
+            pass_fds=(control, lifeline),
             stdin=subprocess.DEVNULL,
             stdout=2,
             process_group=0,

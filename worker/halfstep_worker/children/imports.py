@@ -80,18 +80,18 @@ class Start:
         """What the loader's settings are given of it."""
         return {"apart": self.apart, "traced": self.traced}
 
-    def over(self, found: Unforkable, *, keep: int) -> NoReturn:
+    def over(self, found: Unforkable, *, keep: Sequence[int]) -> NoReturn:
         """Become a new zygote: one that finds out whose fault it is, and then one that leaves this import to its children.
 
         It stays the same process to its worker; memory, threads, descriptors and programs that were started go. `keep`: the
-        control socket.
+        control socket and the lifeline.
         """
         if found.subject != self.traced:
             self._begin_again(self.apart, found.subject, keep=keep)
         emit("import.apart", subject=found.subject, owner=f"'{found.owner}'" if found.owner else "it", left=found.left)
         self._begin_again([*self.apart, found.subject], None, keep=keep)
 
-    def _begin_again(self, apart: Sequence[str], traced: str | None, *, keep: int) -> NoReturn:
+    def _begin_again(self, apart: Sequence[str], traced: str | None, *, keep: Sequence[int]) -> NoReturn:
         for file in (sys.stdout, sys.stderr):
             file.flush()
         _end_programs()
@@ -99,9 +99,12 @@ class Start:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, 0)  # until the new one knows what to make of it
         os.chdir(self.folder)
         os.umask(self.mask)
-        os.set_inheritable(keep, True)
-        os.closerange(3, keep)
-        os.closerange(keep + 1, HIGHEST_DESCRIPTOR)
+        below = 3
+        for fd in sorted(keep):
+            os.set_inheritable(fd, True)
+            os.closerange(below, fd)
+            below = fd + 1
+        os.closerange(below, HIGHEST_DESCRIPTOR)
         os.execve(sys.executable, sys.orig_argv, self.environment | {AGAIN: json.dumps([apart, traced])})
 
 

@@ -6,6 +6,7 @@ never sees half of it.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 
@@ -27,9 +28,10 @@ READY = 11
 
 
 def create() -> int:
-    """The descriptor of a fresh page, all zero."""
-    fd = os.memfd_create("halfstep-page", os.MFD_CLOEXEC)
+    """The descriptor of a fresh page, all zero. Nobody can make it shorter: whoever read what is gone then would get SIGBUS."""
+    fd = os.memfd_create("halfstep-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, SIZE)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
 
 

@@ -23,7 +23,7 @@ BACKOFF_CAP = 5.0
 FORK_PAUSE_SECONDS = 1.0
 STOP_EXTRA_SECONDS = 2.0
 THAW_SECONDS = 0.2
-"""How often it is looked whether a body has stopped the zygote."""
+"""How often it is looked whether a body has stopped the zygote, or a child."""
 
 
 class Pool:
@@ -182,6 +182,8 @@ class Pool:
             self._thaw_at = now + THAW_SECONDS
             if any(forker.thaw() for forker in self._forkers):
                 emit("zygote.thawed")
+            for child in self._children.values():
+                child.thaw()
         if self._start_at is not None and now >= self._start_at:
             self._start_at = None
             self._try_to_load()

@@ -41,6 +41,15 @@ def _read(pid: str) -> Process | None:
     return Process(int(pid), int(fields[1]), int(fields[2]), int(fields[21]) * PAGE_BYTES, fields[0] in b"ZX")
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"T"
+    except OSError:
+        return False
+
+
 def descendants(root: int, processes: dict[int, Process]) -> set[int]:
     """Pids of all that live below `root`."""
     below: dict[int, list[int]] = {}

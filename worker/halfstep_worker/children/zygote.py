@@ -89,7 +89,7 @@ class Zygote:
         try:
             pid = os.fork()
             if pid == 0:
-                become_child(birth, inherited=(self._control.fileno(), self._wake, self._woken))
+                become_child(birth, inherited=(self._control.fileno(), self._settings["lifeline"], self._wake, self._woken))
         except OSError as error:
             self._report("unforked", child, f"A child process could not be started: {error.strerror}.")
         else:
@@ -150,7 +150,7 @@ def leave() -> NoReturn:
     os._exit(0)
 
 
-def load(settings: dict[str, Any], control: socket.socket) -> Registry:
+def load(settings: dict[str, Any], control: socket.socket, lifeline: int) -> Registry:
     """Import user code through `settings["loader"]`, `module:function`. Raises whatever that raises.
 
     Does not return where an import has left what no fork survives: the zygote starts over then.
@@ -161,28 +161,28 @@ def load(settings: dict[str, Any], control: socket.socket) -> Registry:
     try:
         registry: Registry = getattr(importlib.import_module(module), function)(given)
     except Unforkable as found:
-        start.over(found, keep=control.fileno())
+        start.over(found, keep=(control.fileno(), lifeline))
     gc.collect()
     gc.disable()
     gc.freeze()
     return registry
 
 
-def main(fd: int) -> NoReturn:
-    """The whole life of a zygote on the control socket `fd`, whose first message is the settings."""
+def main(fd: int, lifeline: int) -> NoReturn:
+    """The whole life of a zygote on the control socket `fd`, whose first message is the settings. lifeline: see Forker."""
     control = socket.socket(fileno=fd)
     settings = json.loads(control.recv(MESSAGE_BYTES, socket.MSG_PEEK) or b"null")  # left there for a zygote that starts over
     if settings is None:
         os._exit(0)
     _settle_in(settings["worker"], control)
     try:
-        registry = load(settings, control)
+        registry = load(settings, control, lifeline)
     except BaseException as error:  # whatever user code raises, also SystemExit, is the worker's to tell
         traceback.print_exc()
         control.send(json.dumps(["failed", _sentence(settings["loader"], error)]).encode())
         leave()
     control.recv(MESSAGE_BYTES)
-    Zygote(control, settings, registry).run()
+    Zygote(control, settings | {"lifeline": lifeline}, registry).run()
 
 
 def _settle_in(worker: int, control: socket.socket) -> None:
