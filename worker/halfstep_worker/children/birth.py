@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from halfstep_worker.children import kernel
+from halfstep_worker.children import home, kernel
 from halfstep_worker.children.channel import Channel
 from halfstep_worker.children.marks import Marks
 from halfstep_worker.children.page import Page
@@ -52,6 +52,7 @@ def become_child(birth: Birth, *, inherited: Iterable[int]) -> NoReturn:
     try:
         _detach(birth.zygote, inherited)
         _limit(birth.settings.get("memory_bytes"))
+        home.remember_limits()
         _runner(birth).serve()
         code = 0
     except BaseException:

@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from halfstep.errors import InvalidSettings, InvalidTask
+from halfstep_worker.children import home
 from halfstep_worker.operators.base import Operator, OperatorSettings
 from halfstep_worker.operators.discovery import builtin_operators, distribution_of, installed_operators
 
@@ -52,6 +53,7 @@ def load(settings: Mapping[str, Any]) -> Registry:
     `settings` has the fields of `OperatorSettings` as keys. InvalidSettings: no such folder, or a module can't be imported.
     An installed operator that can't be loaded is one of the registry's problems, and the others work.
     """
+    home.remember()
     read = OperatorSettings.read(settings)
     if read.source is not None and sys.path[:1] != [str(read.source)]:
         sys.path.insert(0, str(read.source))
