@@ -78,7 +78,14 @@ def test_a_result_over_the_limit_is_an_error(run, source):
 
 @pytest.mark.parametrize(
     ("file", "text", "sentence"),
-    [("a.py", "raise SystemExit(3)", "python exited with code 3."), ("a.sh", "exit 4", "bash exited with code 4.")],
+    [
+        ("a.py", "raise SystemExit(3)", "python exited with code 3."),
+        ("a.py", "raise ValueError('no\\nway')", "python exited with code 1; its last line on stderr: ValueError: no … way"),
+        ("a.py", "import sys; sys.exit('enough')", "python exited with code 1; its last line on stderr: enough"),
+        ("a.py", "if:", "python exited with code 1; its last line on stderr: SyntaxError: invalid syntax"),
+        ("a.sh", "exit 4", "bash exited with code 4."),
+        ("a.sh", "echo why; exit 4", "bash exited with code 4; its last line on stdout: why"),
+    ],
 )
 def test_a_script_that_fails_says_its_exit_code(run, source, file, text, sentence):
     (source / file).write_text(text)
@@ -94,12 +101,13 @@ def test_without_r_an_r_script_says_what_is_missing(run, source):
         run("a.R")
 
 
-def test_an_r_script_is_run_by_rscript(run, source, tmp_path, monkeypatch):
+def test_an_r_script_is_run_by_rscript(source, tmp_path, monkeypatch):
     (tmp_path / "Rscript").write_text('#!/bin/bash\necho "[\\"$(basename "$1")\\", \\"$2\\", \\"$3\\"]"\n')
     (tmp_path / "Rscript").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     (source / "a.R").write_text("cat('x')\n")
-    assert run("a.R", parameters={"n": 2}) == ["a.R", "--n", "2"]
+    operators = load({"source": str(source)})
+    assert operators.run("script", {"path": "a.R", "parameters": {"n": 2}}) == ["a.R", "--n", "2"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from halfstep_worker.children import kernel
+from halfstep_worker.children import home, kernel
 from halfstep_worker.children.channel import Channel
 from halfstep_worker.children.imports import arrive
 from halfstep_worker.children.marks import Marks
@@ -77,6 +77,7 @@ def _detach(birth: Birth, inherited: Iterable[int]) -> None:
     os.setsid()  # its leader for good: a body can neither leave its group nor reach the worker's terminal
     _limit(birth.settings.get("memory_bytes"))
     become(birth.settings.get("run_as"))
+    home.remember_limits()
     kernel.shield()
     kernel.die_with(birth.zygote, by=signal.SIGKILL)  # after the user, with which the kernel forgets it
     kernel.adopt_orphans()

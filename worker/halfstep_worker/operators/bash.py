@@ -9,8 +9,9 @@ from halfstep.errors import InvalidTask
 from halfstep.limits import LOG_LINE_BYTES
 from halfstep_worker.operators.arguments import Argument, check_arguments, check_strings, with_defaults
 from halfstep_worker.operators.base import OperatorSettings
-from halfstep_worker.operators.programs import Program, run_program
+from halfstep_worker.operators.programs import run_program
 from halfstep_worker.operators.source import check_relative, locate
+from halfstep_worker.operators.starting import Program
 
 ARGUMENTS = (
     Argument("command", (str,), required=True),

@@ -1,101 +1,95 @@
-"""Running a program for an operator: its output passes on live, its last line is kept, and it dies with us."""
+"""Running a program for an operator: its output passes on live, its last words are kept, and it dies with us."""
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
-import select
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from types import FrameType
 
-from halfstep.context import Stopped, running
-from halfstep.errors import HalfstepError, InvalidTask
-from halfstep_worker.children.kernel import die_with
+from halfstep.context import Stopped
 from halfstep_worker.operators.base import OperatorFailed
-
-_CHUNK = 64 * 1024
-_LARGEST_PIPE = 1024 * 1024  # what can be left unread when the program has ended; beyond it, others write
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What to run. `name` is what errors call it; `env` is added to our environment."""
-
-    name: str
-    argv: Sequence[str]
-    folder: Path | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-
-
-class LastLine:
-    """The last line that is not blank of a stream of bytes, of which at most `limit` bytes are kept."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._open = bytearray()
-        self._last = b""
-
-    def feed(self, chunk: bytes) -> None:
-        """The next bytes of the stream."""
-        *ended, rest = chunk.split(b"\n")
-        for line in ended:
-            self._extend(line)
-            self._close()
-        self._extend(rest)
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether the line was longer than the limit."""
-        return len(self._bytes()) > self._limit
-
-    @property
-    def text(self) -> str:
-        """The line, at most `limit` bytes of it; bytes that are not UTF-8 are replaced."""
-        return self._bytes()[: self._limit].decode("utf-8", errors="replace").strip()
-
-    def _bytes(self) -> bytes:
-        return bytes(self._open) if self._open.strip() else self._last
-
-    def _extend(self, piece: bytes) -> None:
-        self._open += piece[: self._limit + 1 - len(self._open)]
-
-    def _close(self) -> None:
-        if self._open.strip():
-            self._last = bytes(self._open)
-        self._open.clear()
+from halfstep_worker.operators.last_line import LastLine, LastWords
+from halfstep_worker.operators.relay import Stream, relay
+from halfstep_worker.operators.starting import Program, start
 
 
 def run_program(program: Program, *, keep: int) -> LastLine:
     """Run to the end and return the last line of its stdout, of which `keep` bytes are kept.
 
-    OperatorFailed: it ended with another exit code than 0, or by a signal. When our body is told to stop, the program is
-    ended too (TERM; whoever stops us sends KILL to the whole process group after the grace).
+    OperatorFailed: it ended with another exit code than 0, by a signal, or nobody knows how. When our body is told to stop,
+    the program is ended too (TERM; whoever stops us sends KILL to the whole process group after the grace).
     """
-    sys.stdout.flush()
-    last = LastLine(keep)
-    child = None
+    _flush()
+    last, words = LastLine(keep), LastWords()
+    with _answering(signal.SIGCHLD, signal.SIG_DFL):  # ignored, exit codes are lost; and a body's handler may collect them
+        code = _run(program, last, words)
+    if code != 0:
+        raise OperatorFailed(_failure(program.name, code, _said(last, words)))
+    return last
+
+
+def _run(program: Program, last: LastLine, words: LastWords) -> int | None:
+    running = None
     try:
         with _stop_waits():
-            child = _start(program)
-        _forward(child, last)
+            running = Running(start(program))
+        running.relay(last, words)
     except Stopped:
-        if child is not None and child.returncode is None:
-            os.kill(child.pid, signal.SIGTERM)  # not `terminate`, which would reap a program that the group's TERM has ended
-            _forward(child, last)
+        if running is not None:
+            running.stop()
+            running.relay(last, words)
         raise
     finally:
-        if child is not None:
-            _bury(child)
-    _check_exit(program.name, child.wait())
-    return last
+        if running is not None:
+            running.bury()
+    return running.code
+
+
+class Running:
+    """A program that has been started. `code`: how it ended, negative for a signal; None: not yet, or nobody knows."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self.code: int | None = None
+        self._child = child
+        # By pid, a signal might meet a stranger: a thread of a body's may have collected the program.
+        self._pidfd: int | None = None
+        with contextlib.suppress(ProcessLookupError):
+            self._pidfd = os.pidfd_open(child.pid)
+
+    def relay(self, last: LastLine, words: LastWords) -> None:
+        """Pass its output on until it has ended."""
+        assert self._child.stdout is not None
+        assert self._child.stderr is not None
+        if self._pidfd is not None:
+            out, err = self._child.stdout.fileno(), self._child.stderr.fileno()
+            relay(self._pidfd, [Stream(out, 1, last.feed), Stream(err, 2, words.feed)])
+
+    def stop(self) -> None:
+        """TERM; nothing if it has ended."""
+        self._signal(signal.SIGTERM)
+
+    def bury(self) -> None:
+        """Leave nothing of it: not its streams, and not itself, running or dead."""
+        for file in (self._child.stdout, self._child.stderr):
+            assert file is not None
+            file.close()
+        self._signal(signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self._child.pid, 0)[1])
+        self._child.returncode = self.code or 0  # it is not asked again: Popen takes a lost exit code for 0
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
 
 
 @contextmanager
@@ -104,103 +98,48 @@ def _stop_waits() -> Iterator[None]:
 
     Not by a mask: the kernel would hand the signal to another thread, and Python would still hear it in this one.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
     try:
-        yield
+        with _answering(signal.SIGTERM, lambda number, _: came.append(number)):
+            yield
     finally:
-        signal.signal(signal.SIGTERM, before)
         if came:
             signal.raise_signal(signal.SIGTERM)
 
 
-def _start(program: Program) -> subprocess.Popen[bytes]:
-    env = _environment(program.env)
-    # Looked up here: with a closed folder in PATH, exec says "permission denied" whatever else is wrong.
-    executable = shutil.which(program.argv[0], path=env.get("PATH"))
-    if executable is None:
-        raise OperatorFailed(f"{program.name} is not installed on this worker ('{program.argv[0]}' was not found).")
+@contextmanager
+def _answering(number: signal.Signals, handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
+    """Another answer to a signal for a while. A no-op in other threads than the main one, which alone may change it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, handler)
     try:
-        return subprocess.Popen(
-            program.argv,
-            executable=executable,
-            cwd=program.folder,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            preexec_fn=partial(die_with, os.getpid(), by=signal.SIGKILL),
-            bufsize=0,
-        )
-    except ValueError:
-        raise InvalidTask(f"What {program.name} was given holds a NUL or a character that is no text.") from None
-    except OSError as error:
-        raise _not_started(program, error) from None
-
-
-def _not_started(program: Program, error: OSError) -> HalfstepError:
-    if error.errno == errno.E2BIG:
-        return InvalidTask(f"The command line for {program.name} is longer than the system takes; use a file.")
-    return OperatorFailed(f"{program.name} could not be started: {error.strerror}.")
-
-
-def _environment(added: Mapping[str, str]) -> dict[str, str]:
-    context = running()
-    ours = {"HALFSTEP_TASK_ID": str(context.task_id), "HALFSTEP_ATTEMPT": str(context.attempt)} if context else {}
-    return dict(os.environ) | ours | dict(added)
-
-
-def _forward(child: subprocess.Popen[bytes], last: LastLine) -> None:
-    """Pass on what the program writes until it has ended, not until its pipe has: something that it left behind may hold that."""
-    assert child.stdout is not None
-    output, ended = child.stdout.fileno(), os.pidfd_open(child.pid)
-    try:
-        while not _readable(ended):
-            if _readable(output, ended, wait=True) and not _pass_on(output, last):
-                _readable(ended, wait=True)
-        rest = _LARGEST_PIPE
-        while rest > 0 and _readable(output) and (size := _pass_on(output, last)):
-            rest -= size
+        yield
     finally:
-        os.close(ended)
+        signal.signal(number, signal.SIG_DFL if before is None else before)
 
 
-def _readable(*descriptors: int, wait: bool = False) -> bool:
-    """Whether the first of them can be read; with `wait`, after waiting until any of them can."""
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return descriptors[0] in dict(poll.poll(None if wait else 0))
+def _flush() -> None:
+    """What the body printed comes first. A stream that an earlier body broke or closed is no matter of the program's."""
+    for file in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            file.flush()
 
 
-def _pass_on(output: int, last: LastLine) -> int:
-    chunk = os.read(output, _CHUNK)
-    last.feed(chunk)
-    _write(chunk)
-    return len(chunk)
+def _failure(name: str, code: int | None, said: str) -> str:
+    """The sentence of the error."""
+    if code is None:
+        return f"{name} has ended, but how it ended is not known: other code in its process collected its exit code{said}"
+    return f"{name} exited with code {code}{said}" if code > 0 else f"{name} was killed by {_signal_name(-code)}{said}"
 
 
-def _write(chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(1, view) :]
-
-
-def _bury(child: subprocess.Popen[bytes]) -> None:
-    assert child.stdout is not None
-    child.stdout.close()
-    if child.poll() is None:
-        child.kill()
-        child.wait()
-
-
-def _check_exit(name: str, code: int) -> None:
-    if code > 0:
-        raise OperatorFailed(f"{name} exited with code {code}.")
-    if code < 0:
-        raise OperatorFailed(f"{name} was killed by {_signal_name(-code)}.")
+def _said(last: LastLine, words: LastWords) -> str:
+    """How the sentence ends."""
+    for stream, text in (("stderr", words.words), ("stdout", last.words)):
+        if text:
+            return f"; its last line on {stream}: {text}"
+    return "."
 
 
 def _signal_name(number: int) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from halfstep.errors import InvalidSettings, InvalidTask, Missing
+from halfstep_worker.children import home
 from halfstep_worker.children.imports import Unforkable
 from halfstep_worker.children.leftovers import Watch
 from halfstep_worker.children.tracing import traced
@@ -90,6 +91,7 @@ def load(settings: Mapping[str, Any]) -> Registry:
     can't be imported. Unforkable: children can't be forked after this import. An installed operator that can't be loaded is one
     of the registry's problems, and the others work.
     """
+    home.remember()
     read = OperatorSettings.read(settings)
     apart: Sequence[str] | None = settings.get("apart")
     if read.source is not None and sys.path[:1] != [str(read.source)]:

@@ -11,11 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from halfstep.errors import InvalidTask, Missing
+from halfstep_worker.children.home import home
 from halfstep_worker.operators.arguments import Argument, check_arguments, with_defaults
 from halfstep_worker.operators.base import OperatorSettings
-from halfstep_worker.operators.programs import LastLine, Program, run_program
+from halfstep_worker.operators.last_line import LastLine
+from halfstep_worker.operators.programs import run_program
 from halfstep_worker.operators.source import check_relative, locate
 from halfstep_worker.operators.sql import SqlOperator
+from halfstep_worker.operators.starting import Program
 
 ARGUMENTS = (
     Argument("path", (str,), required=True),
@@ -60,7 +63,7 @@ class ScriptOperator:
 
     def _program(self, suffix: str, file: Path, parameters: dict[str, Any] | list[Any]) -> Program:
         name, command = _PROGRAMS[suffix]
-        modules = os.pathsep.join(filter(None, (str(self._settings.source), os.environ.get("PYTHONPATH"))))
+        modules = os.pathsep.join(filter(None, (str(self._settings.source), home().environment.get("PYTHONPATH"))))
         env = {"HALFSTEP_PARAMETERS": json.dumps(parameters), "PYTHONUNBUFFERED": "1", "PYTHONPATH": modules}
         return Program(name, [*command, str(file), *_as_arguments(parameters)], self._settings.source, env)
 
