@@ -8,6 +8,8 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hostile_values as hostile
 from conftest import TestServer
@@ -154,3 +156,77 @@ def test_facts_of_a_pod_that_the_server_refuses_harm_nothing_but_themselves(case
         assert rounds.reports.show(pods[1].id)["state"] == "succeeded"
         assert_told(rounds, pods[0], case.told)
         check(case, rounds)
+
+
+texts = st.text(st.characters(exclude_categories=()), max_size=40)
+numbers = st.one_of(st.floats(), st.integers(), st.just(10**4000))
+values = st.recursive(
+    st.one_of(texts, numbers, st.none(), st.binary(max_size=3)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+anything_said = st.one_of(
+    texts.map(hostile.result),
+    st.builds(hostile.ends, st.builds(Failed, texts, texts), numbers),
+    st.builds(hostile.ends, st.builds(Cancelled, texts), numbers),
+    st.builds(hostile.retries, texts, numbers, texts),
+    texts.map(hostile.released),
+    texts.map(hostile.progress),
+    st.lists(st.tuples(numbers, texts, texts), min_size=1, max_size=3).map(lambda lines: hostile.logs(*lines)),
+    st.dictionaries(texts, values, max_size=3).map(lambda facts: hostile.pod(facts=facts)),
+)
+
+
+@pytest.mark.parametrize(
+    "case", [Case(encoding, hostile.result(""), {}, encoding) for encoding in ("UTF8", "LATIN1")], ids=["utf8", "latin1"]
+)
+def test_whatever_is_said_is_written_in_some_form_and_harms_nothing_else(case: Case, url: str) -> None:
+    with rounds_of(url, placement="pod") as rounds:
+
+        @settings(max_examples=40)
+        @given(anything_said)
+        def check_one(say: Callable[[Claim], Outgoing]) -> None:
+            culprit, *others = rounds.claim(8)
+            rounds.write(among(say(culprit), neighbours(others)))
+            assert len(rounds.statements) <= MOST_STATEMENTS
+            assert not rounds.exchanger._ledger.outgoing
+            assert not rounds.exchanger._ledger.aside
+            assert_neighbours(rounds.reports, others)
+
+        check_one()
+
+
+def test_a_batch_in_which_every_other_end_is_refused_is_written_at_once(database_url: str) -> None:
+    with rounds_of(database_url) as rounds:
+        claims = rounds.claim(200)
+        endings = [Ending(claim, Succeeded("1e999999999" if n % 2 else str(n))) for n, claim in enumerate(claims)]
+        rounds.write(Outgoing(endings=endings))
+        shown = [rounds.reports.show(claim.id) for claim in claims]
+        assert [report["result"] for report in shown[::2]] == list(range(0, 200, 2))
+        assert {report["reason"] for report in shown[1::2]} == {"result"}
+        assert len(rounds.statements) < 3 * len(claims)
+
+
+def test_an_attempt_whose_log_was_refused_once_is_not_refused_for_each_of_its_chunks(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with rounds_of(database_url) as rounds:
+        (claim,) = rounds.claim(1)
+        for number in range(5):
+            rounds.write(Outgoing(chunks=[chunk(claim, line("a\0")) | {"chunk": number}]))
+        assert sum("halfstep.log" in sql for sql in rounds.statements) == 1
+        assert [line["text"] for _, line in rounds.reports.log(claim.id)] == ["a\\x00"] * 5
+    told = [record.message for record in caplog.records]
+    assert [words.partition(":")[0] for words in told] == [
+        f"The log of task {claim.id} is written in another form, as it could not be stored"
+    ]
+
+
+def test_large_results_go_in_several_exchanges(database_url: str) -> None:
+    with rounds_of(database_url) as rounds:
+        claims = rounds.claim(12)
+        rounds.write(Outgoing(endings=[Ending(claim, Succeeded(f'"{"x" * 1_000_000}"')) for claim in claims]))
+        states = rounds.reports.states([claim.id for claim in claims])
+        assert list(states.values()).count("running") == 4
+        rounds.write(Outgoing())
+        assert not rounds.exchanger._ledger.held
