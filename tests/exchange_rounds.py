@@ -34,9 +34,10 @@ class Rounds:
         placement = self.exchanger._settings.placement
         enqueue_many(self.database, [NewTask("python", {"function": "x:y"}, {"placement": placement}) for _ in range(count)])
         self.desk.aim(len(self.exchanger._ledger.held) + count)
+        self.exchanger._queue.renew(self.exchanger._worker)  # no heartbeat beats here
+        self.exchanger._pulse.renewed_at = time.monotonic()
         claims: list[Claim] = []
         for _ in range(2 * count):
-            self.exchanger._pulse.renewed_at = time.monotonic()  # no heartbeat beats here
             self.exchanger._polling.hint()
             self.exchanger.tick()
             claims += self.desk.collect().claims
