@@ -13,10 +13,11 @@ from halfstep.claims import Claim, Ending
 from halfstep.database import Database
 from halfstep.errors import RefusedValue
 from halfstep.outcomes import Retry, Succeeded
+from halfstep.pods import PodBook
 from halfstep.queue import Queue
 from halfstep_worker.culprits import MOST_HOPELESS
 from halfstep_worker.desk import Outgoing, Release
-from halfstep_worker.exchanger import MOST_ASIDE
+from halfstep_worker.exchanger import MOST_DOUBTED
 from hostile_values import chunk, line, pod_row
 
 pytestmark = pytest.mark.alters_schema
@@ -111,15 +112,19 @@ def test_a_worker_whose_ends_are_all_refused_sends_few_statements_a_round_and_cl
     claims = rounds.claim(100)
     refuse(rounds.database, "task", "state", "running")
     rounds.desk.send(ends(claims))
-    for _ in range(MOST_ASIDE):
+    for _ in range(MOST_DOUBTED):
         rounds.statements.clear()
         with pytest.raises(RefusedValue, match="its log says why"):
             rounds.exchanger.tick()
         assert len(rounds.statements) <= 10 + 2 * 7 + 2 * MOST_HOPELESS
         rounds.exchanger._uncertain = True  # as after any error
-    relent(rounds.database, "task")
     rounds.desk.aim(200)
     assert rounds.exchanger._wants(0.0).want == 0
+    rounds.bring_back()
+    with pytest.raises(RefusedValue):
+        rounds.exchanger.tick()
+    assert rounds.exchanger._wants(0.0).want == 0
+    relent(rounds.database, "task")
     rounds.bring_back()
     for _ in range(3):
         rounds.write(Outgoing())
@@ -177,13 +182,26 @@ def test_an_intent_that_is_refused_in_any_form_is_written_when_the_server_relent
         assert rounds.desk.collect().intended == [guilty.attempt_id]
 
 
+def test_what_was_refused_of_a_pod_does_not_come_after_what_is_newer(database_url: str) -> None:
+    with rounds_of(database_url, placement="pod") as rounds:
+        rounds.database.script(REFUSE)
+        (claim,) = rounds.claim(1)
+        refuse(rounds.database, "pod", "task_id", claim.id)
+        rounds.write(Outgoing(pods={claim.attempt_id: replace(pod_row(claim), facts={"restarts": 1})}))
+        relent(rounds.database, "pod")
+        rounds.write(Outgoing(pods={claim.attempt_id: replace(pod_row(claim), facts={"restarts": 2})}))
+        rounds.bring_back()
+        rounds.write(Outgoing())
+        assert PodBook(rounds.database).list(task=claim.id)[0]["facts"]["restarts"] == 2
+
+
 def test_an_adopter_takes_over_a_pod_whose_log_has_times_that_it_can_not_reckon_with(database_url: str, queue: Queue) -> None:
     with rounds_of(database_url, placement="pod") as rounds:
         odd, plain = rounds.claim(2)
         rounds.write(Outgoing(pods={claim.attempt_id: pod_row(claim) for claim in (odd, plain)}))
         rounds.write(Outgoing(chunks=[chunk(odd, line("a", at=1e300)), chunk(plain, line("b"))]))
-        dead = rounds.exchanger._worker
-        assert queue.mark_dead(dead, counter=0)
+        (lease,) = queue.leases()
+        assert queue.mark_dead(lease["worker"], counter=lease["counter"])
     with rounds_of(database_url, placement="pod") as heir:
         heir.desk.aim(2)
         heir.exchanger.tick()  # learns which queues there are

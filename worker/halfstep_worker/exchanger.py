@@ -34,7 +34,7 @@ from halfstep_worker.writer import Writer
 
 MOST = 1_000
 """Claims and ends in one exchange."""
-MOST_ASIDE = 10
+MOST_DOUBTED = 10
 """So many tasks whose ends are refused in any form: whoever can't end tasks claims no more."""
 ASK_SECONDS = 1.0
 """How often a worker looks for cancel requests and new queues when no hint comes."""
@@ -215,7 +215,7 @@ class Exchanger(threading.Thread):
         token = str(uuid4())
         if (
             free <= 0
-            or len(self._ledger.aside.claims()) >= MOST_ASIDE
+            or len(self._ledger.doubted) >= MOST_DOUBTED
             or self._stopped.is_set()
             or lease_left(self._pulse, self._settings, now=now) < self._settings.lease_seconds / 4
         ):

@@ -24,6 +24,8 @@ class Ledger:
     outgoing: Outgoing = field(default_factory=Outgoing)
     aside: Outgoing = field(default_factory=Outgoing)
     """Ends, retries, releases and pods that the server refuses in any form, until they are tried again."""
+    doubted: set[tuple[int, str]] = field(default_factory=set)
+    """Claims (id and token) that were put aside, until something of theirs is written."""
     pause: float = 0.0
     aside_until: float = 0.0
 
@@ -65,9 +67,12 @@ class Ledger:
         """The ends, retries or releases of these are in SQL."""
         self.outgoing.take(claims)
         self.forget(claims)
+        if self.doubted:
+            self.doubted -= {(claim.id, claim.token) for claim in claims}
 
     def put_aside(self, claims: Sequence[Claim], now: float) -> None:
         """What is to be written of these waits, longer each time, and in nobody's way."""
+        self.doubted |= {(claim.id, claim.token) for claim in claims}
         self.wait_aside(self.outgoing.take(claims), now)
 
     def wait_aside(self, refused: Outgoing, now: float) -> None:

@@ -69,6 +69,7 @@ class Writer:
             send(rows)
             for row in rows:
                 del pods[row.attempt_id]
+                self._ledger.aside.pods.pop(row.attempt_id, None)  # what is older is not to come after it
 
         hopeless = self._culprits.write(POD, list(pods.values()), send_and_drop)
         aside = Outgoing(pods={row.attempt_id: pods.pop(row.attempt_id) for row in hopeless})
