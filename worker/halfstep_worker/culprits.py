@@ -27,9 +27,11 @@ class Culprits:
         """Sends all of it, in order. A batch of n with one culprit takes about 2 log2(n) statements more.
 
         send: writes some and keeps the books; it does all of it or raises RefusedValue and has done nothing.
-        Returns what was refused in any form; after `MOST_HOPELESS` of those the rest was not tried.
+        Returns what was refused in any form; after `MOST_HOPELESS` or more of those the rest was not tried.
         """
         hopeless: list[T] = []
+        found: list[tuple[T, RefusedValue]] = []
+        together = 1  # forms that go in one statement: more and more, as long as they are taken
         pile = [self._foreseen(kind, items)]
         while pile and len(hopeless) < MOST_HOPELESS:
             some = pile.pop()
@@ -38,8 +40,11 @@ class Culprits:
             except RefusedValue as refusal:
                 if len(some) > 1:
                     pile += [some[len(some) // 2 :], some[: len(some) // 2]]
-                elif not self._replace(kind, some[0], refusal, send):
-                    hopeless += some
+                else:
+                    found.append((some[0], refusal))
+            if found and (len(found) == together or not pile):
+                hopeless += self._replace(kind, found, send)
+                found, together = [], 1 if hopeless else 2 * together
         return hopeless
 
     def _foreseen(self, kind: Kind[T], items: Sequence[T]) -> list[T]:
@@ -49,21 +54,26 @@ class Culprits:
         reasons = [(item, self._known.get((kind.name, *kind.attempt(item)))) for item in items]
         return [item if reason is None else kind.mend(item, reason) for item, reason in reasons]
 
-    def _replace(self, kind: Kind[T], culprit: T, refusal: RefusedValue, send: Callable[[list[T]], None]) -> bool:
-        key = (kind.name, *kind.attempt(culprit))
+    def _replace(self, kind: Kind[T], found: list[tuple[T, RefusedValue]], send: Callable[[list[T]], None]) -> list[T]:
+        """Writes culprits in the other form; returns those of which that is refused too."""
         try:
-            send([kind.mend(culprit, str(refusal))])
+            send([kind.mend(culprit, str(refusal)) for culprit, refusal in found])
         except RefusedValue as error:
-            self._tell("task.unwritable", key, error)
-            return False
-        self._tell("task.unstorable", key, refusal)
-        self._known[key] = str(refusal)
-        if len(self._known) > REMEMBERED:
-            self._known.pop(next(iter(self._known)))
-        return True
+            if len(found) > 1:
+                half = len(found) // 2
+                return self._replace(kind, found[:half], send) + self._replace(kind, found[half:], send)
+            self._tell("task.unwritable", kind, found[0][0], error)
+            return [found[0][0]]
+        for culprit, refusal in found:
+            self._tell("task.unstorable", kind, culprit, refusal)
+            self._known[kind.name, *kind.attempt(culprit)] = str(refusal)
+            if len(self._known) > REMEMBERED:
+                self._known.pop(next(iter(self._known)))
+        return []
 
-    def _tell(self, event: str, key: tuple[str, int, int], error: RefusedValue) -> None:
+    def _tell(self, event: str, kind: Kind[T], culprit: T, error: RefusedValue) -> None:
         """Once for each part of an attempt."""
+        key = (kind.name, *kind.attempt(culprit))
         if len(self._told) > REMEMBERED:
             self._told.clear()
         if key not in self._told:

@@ -172,23 +172,26 @@ class Exchanger(threading.Thread):
 
     def _exchange(self, now: float) -> None:
         endings = self._ledger.portion(MOST)
-        wish = self._wants(now)
-        if not endings and (not wish.want or not self._polling.due(now)):
-            return
         try:
-            _stand("before", claims=wish.want, ends=len(endings))
-            done = self._queue.exchange(self._turn(), wish, endings)
-            _stand("after", claims=len(done.claims), ends=len(endings))
+            self._take_turn(endings, now)
         except RefusedValue:
             if not endings:
                 raise
             self._writer.write_ends(endings, self._end)
+            self._take_turn([], now)  # or else a stream of culprits would keep the worker from claiming
+
+    def _take_turn(self, endings: list[Ending], now: float) -> None:
+        wish = self._wants(now)
+        if not endings and (not wish.want or not self._polling.due(now)):
             return
+        _stand("before", claims=wish.want, ends=len(endings))
+        done = self._queue.exchange(self._turn(), wish, endings)
+        _stand("after", claims=len(done.claims), ends=len(endings))
         self.exchanged(time.monotonic() - now)
         self._note(done, wish, endings, now)
 
     def _end(self, endings: list[Ending]) -> list[int]:
-        """Only ends, claims nothing. It may have been the claims that were refused; those are the next round's."""
+        """Only ends, claims nothing: it may have been the claims that were refused."""
         done = self._queue.exchange(self._turn(), Wish(0, str(uuid4())), endings)
         if not done.mine:
             self._uncertain = True

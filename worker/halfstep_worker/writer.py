@@ -74,7 +74,7 @@ class Writer:
         hopeless = self._culprits.write(POD, list(pods.values()), send_and_drop)
         aside = Outgoing(pods={row.attempt_id: pods.pop(row.attempt_id) for row in hopeless})
         self._ledger.wait_aside(aside, time.monotonic())
-        self._stuck = self._stuck or len(hopeless) == MOST_HOPELESS
+        self._stuck = self._stuck or len(hopeless) >= MOST_HOPELESS
 
     def forget(self, claims: list[Claim], refused: list[int]) -> None:
         """Their ends, retries or releases are in SQL; refused: ids of those that somebody else holds by now."""
@@ -98,4 +98,4 @@ class Writer:
             return
         hopeless = self._culprits.write(kind, items, lambda some: self.forget([claim(item) for item in some], verb(some)))
         self._ledger.put_aside([claim(item) for item in hopeless], time.monotonic())
-        self._stuck = self._stuck or len(hopeless) == MOST_HOPELESS
+        self._stuck = self._stuck or len(hopeless) >= MOST_HOPELESS
