@@ -35,6 +35,7 @@ WORDS: dict[str, tuple[int, str]] = {
     "database.away": (logging.WARNING, "{error} Trying again in {delay:.1f} s."),
     "database.back": (logging.INFO, "The database answers again."),
     "listener.away": (logging.INFO, "Notifications are off ({error}); polling goes on."),
+    "log.dropped": (logging.ERROR, "The database refuses every {part} in any form; what it refuses is dropped."),
     "prune.failed": (logging.WARNING, "Old history could not be pruned: {error}"),
 }
 

@@ -158,7 +158,9 @@ def test_what_waits_outlasts_a_lost_reply_and_is_not_run_again(rounds: Rounds) -
     assert states(rounds, claims) == ["succeeded"] * 3
 
 
-def test_a_log_store_that_takes_nothing_holds_no_end_up(rounds: Rounds) -> None:
+def test_a_log_store_that_takes_nothing_holds_no_end_up_and_is_told_once(
+    rounds: Rounds, caplog: pytest.LogCaptureFixture
+) -> None:
     claims = rounds.claim(50)
     refuse(rounds.database, "log", "attempt", 1)
     said = ends(claims)
@@ -166,6 +168,10 @@ def test_a_log_store_that_takes_nothing_holds_no_end_up(rounds: Rounds) -> None:
     rounds.write(said)
     assert states(rounds, claims) == ["succeeded"] * 50
     assert len(rounds.statements) <= 40
+    for _ in range(2):
+        rounds.write(Outgoing(chunks=[chunk(claim, line("b")) | {"chunk": 1} for claim in claims]))
+    told = "The database refuses every log in any form; what it refuses is dropped."
+    assert [record.message for record in caplog.records].count(told) == 1
 
 
 def test_an_intent_that_is_refused_in_any_form_is_written_when_the_server_relents(database_url: str) -> None:

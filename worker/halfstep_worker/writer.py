@@ -40,16 +40,25 @@ class Writer:
         self._acknowledge = acknowledge
         self._culprits = Culprits()
         self._stuck = False
+        self._dropping: set[str] = set()
 
     def write_logs(self) -> None:
         """What is refused of it in any form is dropped: nobody waits for a log or a progress."""
         out = self._ledger.outgoing
         while out.chunks:
-            self._culprits.write(CHUNK, out.chunks[:MOST_CHUNKS], self._send_chunks)
+            self._write_or_drop(CHUNK, out.chunks[:MOST_CHUNKS], self._send_chunks)
             del out.chunks[:MOST_CHUNKS]
         if out.progress:
-            self._culprits.write(PROGRESS, list(out.progress.values()), self._queue.report_progress)
+            self._write_or_drop(PROGRESS, list(out.progress.values()), self._queue.report_progress)
             out.progress.clear()
+
+    def _write_or_drop(self, kind: Kind[T], items: list[T], send: Callable[[list[T]], None]) -> None:
+        """Where the server takes nothing of the kind, the rest of the batch is dropped untried; that is told once."""
+        if len(self._culprits.write(kind, items, send)) < MOST_HOPELESS:
+            self._dropping.discard(kind.name)
+        elif kind.name not in self._dropping:
+            self._dropping.add(kind.name)
+            emit("log.dropped", part=kind.name)
 
     def hand_back(self) -> None:
         """Retries and releases."""
