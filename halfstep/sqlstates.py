@@ -17,7 +17,7 @@ from halfstep.errors import (
 )
 
 REFUSALS = {
-    "0A": "not supported: before PostgreSQL 16 an escape in JSON for a character that the database's encoding lacks",
+    "0A": "not supported: on some versions of the server an escape in JSON for a character that the database's encoding lacks",
     "21": "cardinality: two records for one row, which go apart when the batch is halved",
     "22": "data exception: what is no JSON, no number in range, no character of the encoding (22P05, 22021), no time",
     "23": "integrity: a constraint, also one that the database's owner has added",
