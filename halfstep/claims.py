@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring as quote
 
 from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
 
@@ -39,28 +39,34 @@ class Claim:
     """A create call of an owner before the last may still arrive: the pod's name must stay taken."""
 
 
+LONGEST_RUN = 3.2e9
+"""Seconds, a hundred years: the sums of what ran for longer would overflow one day."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A claim and how its body ended; `seconds` it ran, by a monotonic clock."""
+    """A claim and how its body ended; `seconds` it ran, by a monotonic clock; what can't be that counts as 0."""
 
     claim: Claim
     outcome: Succeeded | Failed | Cancelled
     seconds: float = 0.0
 
     def as_json(self) -> str:
-        """The record that `exchange.sql` reads; the result's text goes in as it is."""
+        """The record that `exchange.sql` reads. The result is a text in it: what is no JSON breaks no other record.
+
+        Raises TypeError where an outcome holds something else than texts.
+        """
         claim = self.claim
         result, tail = "null", ""
         match self.outcome:
             case Succeeded(result=text):
-                state, result = "succeeded", text
+                state, result = "succeeded", quote(text)
             case Failed(error=error, reason=reason):
-                state, tail = "failed", f',"reason":{json.dumps(reason)},"error":{json.dumps(error)}'
+                state, tail = "failed", f',"reason":{quote(reason)},"error":{quote(error)}'
             case Cancelled(error=error):
-                state, tail = "cancelled", f',"reason":"cancelled","error":{json.dumps(error)}'
-        return (
-            f'{{"id":{claim.id},"token":"{claim.token}","state":"{state}","seconds":{self.seconds:.6f},"result":{result}{tail}}}'
-        )
+                state, tail = "cancelled", f',"reason":"cancelled","error":{quote(error)}'
+        seconds = self.seconds if 0 <= self.seconds <= LONGEST_RUN else 0.0
+        return f'{{"id":{claim.id},"token":"{claim.token}","state":"{state}","seconds":{seconds:.6f},"result":{result}{tail}}}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,6 +218,7 @@ def connect_arguments(settings: ConnectionSettings, *, with_options: bool) -> di
     )
     arguments = {
         "application_name": settings.application_name,
+        "client_encoding": "utf8",  # whatever the database's: what it can't hold it refuses, and a SQL_ASCII one takes as it is
         "connect_timeout": settings.connect_timeout,
         "keepalives_idle": settings.silence,
         "keepalives_interval": 3,

@@ -18,8 +18,16 @@ WORDS: dict[str, tuple[int, str]] = {
     "loop.stuck": (logging.ERROR, "The worker's loop has not turned for {seconds:.1f} s; its lease is not renewed."),
     "task.rescued": (logging.WARNING, "{count} tasks of dead workers can be claimed again."),
     "task.fenced": (logging.WARNING, "{count} late results were refused: other workers hold their tasks now."),
-    "task.unstorable": (logging.WARNING, "The result of task {task} could not be stored: {error}"),
+    "task.unstorable": (
+        logging.WARNING,
+        "The {part} of task {task} is written in another form, as it could not be stored: {error}",
+    ),
+    "task.unwritable": (logging.ERROR, "The {part} of task {task} can't be stored in any form: {error}"),
     "pod.adopted": (logging.INFO, "{count} pods of a launcher that is gone were adopted."),
+    "pod.past_unreadable": (
+        logging.WARNING,
+        "What is stored of the pod of task {task} can't be read; it goes on without: {error}",
+    ),
     "pod.garbage": (logging.INFO, "{count} pods that no attempt needs were removed."),
     "cluster.away": (logging.WARNING, "Cluster {cluster!r}: {error}"),
     "zygote.thawed": (logging.WARNING, "A body had stopped the process that bodies' processes come from; it goes on."),
@@ -33,7 +41,7 @@ WORDS: dict[str, tuple[int, str]] = {
     "database.away": (logging.WARNING, "{error} Trying again in {delay:.1f} s."),
     "database.back": (logging.INFO, "The database answers again."),
     "listener.away": (logging.INFO, "Notifications are off ({error}); polling goes on."),
-    "log.refused": (logging.WARNING, "Log lines could not be stored: {error}"),
+    "log.dropped": (logging.ERROR, "The database refuses every {part} in any form; what it refuses is dropped."),
     "prune.failed": (logging.WARNING, "Old history could not be pruned: {error}"),
 }
 

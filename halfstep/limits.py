@@ -14,4 +14,6 @@ LEASE_SECONDS = 10.0
 RENEW_SECONDS = 3.0
 POLL_SECONDS = 1.0
 STOP_GRACE_SECONDS = 5.0
+LONGEST_SECONDS = 31_536_000.0
+"""A year: the longest time-out, back-off and delay."""
 OLDEST_SERVER = 14

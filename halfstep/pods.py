@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from halfstep.claims import Claim, Exchanged, Turn
 from halfstep.database import Database, Row
 from halfstep.queue import claim_of
+from halfstep.records import records
 from halfstep.reports import Report, as_report
 
 
@@ -75,19 +75,19 @@ PASTS_BATCH = 10
 
 
 class PodBook:
-    """Used by one thread; every call is one commit. Raises DatabaseUnavailable."""
+    """Used by one thread; every call is one commit. Raises DatabaseUnavailable, and RefusedValue as `Queue` does."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def write(self, rows: Sequence[PodRow]) -> set[str]:
         """Adds or brings up to date; returns the attempts of which that was done: their claims still hold."""
-        written = self.database.run("write_pods", pods=json.dumps([row.as_record() for row in rows]))
+        written = self.database.run("write_pods", pods=records(row.as_record() for row in rows))
         return {row["attempt_id"] for row in written}
 
     def write_log(self, chunks: Sequence[dict[str, Any]]) -> None:
         """As `Queue.write_log`, with the "token" of the claim in each chunk: those of lost claims are passed over."""
-        self.database.run("write_pod_log", chunks=json.dumps(chunks, ensure_ascii=False))
+        self.database.run("write_pod_log", chunks=records(chunks))
 
     def adopt(self, turn: Turn, *, token: str, batch: int = 100) -> Exchanged:
         """Takes over pod tasks of dead launchers of this cluster and these queues. It takes a turn like an exchange."""

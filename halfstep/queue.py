@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from halfstep.database import Database, Row
 from halfstep.demand import Backlog
 from halfstep.errors import Conflict, NotFound
 from halfstep.outcomes import Retry
+from halfstep.records import array, records
 
 PROMOTER_LOCK = 0x70726F6D
 FOLD_LOCK = 0x666F6C64
@@ -39,7 +39,10 @@ class WorkerCard:
 
 
 class Queue:
-    """The verbs. Every method raises DatabaseUnavailable when the server can't be asked."""
+    """The verbs. Every method raises DatabaseUnavailable when the server can't be asked.
+
+    Those that write what a body has said raise RefusedValue where a value of it can't be stored, and have done nothing then.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -79,7 +82,7 @@ class Queue:
         rows = self.database.run(
             "exchange", worker=turn.worker, sequence=turn.sequence, queues=list(turn.queues), placement=turn.placement,
             cluster=turn.cluster, want=wish.want, token=wish.token, alone=wish.alone, waiting=wish.waiting,
-            finished="[" + ",".join(ending.as_json() for ending in finished) + "]",
+            finished=array(ending.as_json() for ending in finished),
         )  # fmt: skip
         claims = [claim_of(row, wish.token) for row in rows if row["id"] is not None]
         head = next(row for row in rows if row["id"] is None)
@@ -87,16 +90,20 @@ class Queue:
 
     def retry(self, attempts: Sequence[tuple[Claim, Retry]]) -> list[int]:
         """Failed attempts whose tasks run again after their delay; returns the ids whose claim was lost."""
-        records = [
+        told = [
             {"id": c.id, "token": c.token, "delay": r.delay, "counts": r.counts, "reason": r.reason, "error": r.error}
             for c, r in attempts
         ]
-        return self._refused("retry", attempts=json.dumps(records))
+        return self._refused("retry", attempts=records(told))
 
     def release(self, claims: Sequence[Claim], *, reason: str, started: bool) -> list[int]:
         """Hands claims back on purpose; returns the ids whose claim was lost."""
-        records = [{"id": c.id, "token": c.token, "started": started, "reason": reason} for c in claims]
-        return self._refused("release", claims=json.dumps(records))
+        return self.release_each([(claim, reason, started) for claim in claims])
+
+    def release_each(self, releases: Sequence[tuple[Claim, str, bool]]) -> list[int]:
+        """The same of (claim, reason, started)."""
+        told = [{"id": c.id, "token": c.token, "started": started, "reason": reason} for c, reason, started in releases]
+        return self._refused("release", claims=records(told))
 
     def resync(self, worker: str) -> int | None:
         """After a lost reply: the sequence to go on with. None: the worker is not registered any more."""
@@ -118,12 +125,13 @@ class Queue:
 
     def write_log(self, chunks: Sequence[dict[str, Any]]) -> None:
         """Appends to the log store: [{"task_id", "attempt", "chunk", "lines": [[time, stream, text], ...]}, ...]."""
-        self.database.run("write_log", chunks=json.dumps(chunks, ensure_ascii=False))
+        self.database.run("write_log", chunks=records(chunks))
 
-    def report_progress(self, records: Sequence[tuple[Claim, str]]) -> None:
+    def report_progress(self, told: Sequence[tuple[Claim, str]]) -> None:
         """The last progress (JSON text) of running attempts; lost claims are passed over."""
-        body = ",".join(f'{{"id":{c.id},"token":"{c.token}","progress":{text}}}' for c, text in records)
-        self.database.run("report_progress", records=f"[{body}]")
+        self.database.run(
+            "report_progress", records=records({"id": c.id, "token": c.token, "progress": text} for c, text in told)
+        )
 
     # -- care
 

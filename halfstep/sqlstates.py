@@ -16,6 +16,23 @@ from halfstep.errors import (
     SchemaMismatch,
 )
 
+REFUSALS = {
+    "0A": "not supported: on some versions of the server an escape in JSON for a character that the database's encoding lacks",
+    "21": "cardinality: two records for one row, which go apart when the batch is halved",
+    "22": "data exception: what is no JSON, no number in range, no character of the encoding (22P05, 22021), no time",
+    "23": "integrity: a constraint, also one that the database's owner has added",
+    "44": "a view's check option, likewise",
+    "54": "a limit of the server: nesting too deep for its stack, a value too large for a row or an index",
+    "P0": "raised by a trigger that the database's owner has added",
+}
+"""Classes that refuse what was said: said again, it is refused again. Whoever sent a batch looks for the culprit.
+
+All others are trouble of the server's or of ours, and the same statement may pass another time: connections (08), read-only
+and broken transactions (25), deadlocks and serialization (40), no schema or no right (3F, 42), resources (53: also memory, as
+what was refused for want of it may be all right), locks and prerequisites (55), operators and time-outs (57), disks (58),
+internal errors (XX).
+"""
+
 
 def explain(error: DBAPIError) -> HalfstepError:
     """The error of ours that says what a driver's error means to the user."""
@@ -41,7 +58,7 @@ def meaning(error: psycopg2.Error) -> HalfstepError:
             return SchemaMismatch(f"The database has no current halfstep schema ({message}); run `halfstep migrate`.")
         case "55P03" | "40P01":
             return LockNotGranted(f"The database is in use: {message}.")
-        case code if code.startswith("22") or code.startswith("54"):
+        case code if code[:2] in REFUSALS:
             return RefusedValue(message)
         case "" | "57P01" | "57P02" | "57P03" | "53300" | "28P01" | "28000" | "3D000":
             return unavailable(message)

@@ -6,8 +6,8 @@ WITH turn AS (
     WHERE worker_id = %(worker)s::uuid AND sequence = %(sequence)s
     RETURNING worker_id, closed
 ), ended AS (
-    SELECT e.* FROM turn, json_to_recordset(%(finished)s::json)
-        AS e (id bigint, token uuid, state text, reason text, result jsonb, error text, seconds float8)
+    SELECT e.id, e.token, e.state, e.reason, e.result::jsonb AS result, e.error, e.seconds FROM turn, json_to_recordset(%(finished)s::json)
+        AS e (id bigint, token uuid, state text, reason text, result text, error text, seconds float8)
 ), gone AS (
     DELETE FROM halfstep.task t USING ended e
     WHERE t.id = e.id AND t.claim_token = e.token  -- only a running task has a token; `state` would lure the planner to task_running

@@ -97,7 +97,8 @@ def test_an_interrupt_without_a_connection_does_nothing(database_url: str) -> No
         ("SELECT * FROM halfstep.nothing", SchemaMismatch),
         ("SELECT halfstep.nothing()", SchemaMismatch),
         ("SELECT * FROM pg_authid", NotPermitted),
-        ("INSERT INTO halfstep.queue (name) VALUES ('default')", DatabaseUnavailable),
+        ("INSERT INTO halfstep.queue (name) VALUES ('default')", RefusedValue),
+        ("DO $$ BEGIN RAISE 'no' USING ERRCODE = '53200'; END $$", DatabaseUnavailable),
     ],
 )
 def test_each_error_is_one_sentence_of_its_own_class(database: Database, statement: str, error: type[HalfstepError]) -> None:

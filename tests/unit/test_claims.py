@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -101,5 +102,12 @@ def test_an_ending_is_json_whatever_its_error_says(error: str, reason: str, seco
     assert told["seconds"] == pytest.approx(seconds, abs=1e-6)
 
 
-def test_a_result_goes_into_the_ending_as_it_is() -> None:
-    assert '"result":{"a": 1.50}' in Ending(CLAIM, Succeeded('{"a": 1.50}')).as_json()
+@given(st.text())
+def test_a_result_is_a_text_of_its_own_in_the_ending_whatever_stands_in_it(text: str) -> None:
+    told = json.loads(Ending(CLAIM, Succeeded(text)).as_json())
+    assert (told["id"], told["state"], told["result"]) == (7, "succeeded", text)
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -math.inf, -1.0, 1e300, pytest.param(10**5000, id="5001 digits")])
+def test_seconds_that_nobody_can_have_run_are_none(seconds: float) -> None:
+    assert json.loads(Ending(CLAIM, Succeeded(), seconds).as_json())["seconds"] == 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from halfstep.claims import Claim, Ending
 from halfstep.outcomes import Retry
 from halfstep.pods import Past, PodRow
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,15 @@ class Outgoing:
         """Those whose attempt is over."""
         return [e.claim for e in self.endings] + [claim for claim, _ in self.retries] + [r.claim for r in self.releases]
 
+    def take(self, claims: Sequence[Claim]) -> Outgoing:
+        """Takes out the ends, retries and releases of these claims, and returns them."""
+        named = {(claim.id, claim.token) for claim in claims}
+        taken = Outgoing()
+        taken.endings, self.endings = _parted(self.endings, named, lambda ending: ending.claim)
+        taken.retries, self.retries = _parted(self.retries, named, lambda item: item[0])
+        taken.releases, self.releases = _parted(self.releases, named, lambda release: release.claim)
+        return taken
+
     def merge(self, other: Outgoing) -> None:
         """Takes over what stands in `other`."""
         self.endings += other.endings
@@ -51,6 +63,16 @@ class Outgoing:
         self.progress |= other.progress
         self.pods |= other.pods
         self.doubtful += other.doubtful
+
+
+def _parted(items: list[T], named: set[tuple[int, str]], claim: Callable[[T], Claim]) -> tuple[list[T], list[T]]:
+    """Those of the named claims (id and token), and the others."""
+    theirs: list[T] = []
+    others: list[T] = []
+    for item in items:
+        of = claim(item)
+        (theirs if (of.id, of.token) in named else others).append(item)
+    return theirs, others
 
 
 @dataclass(slots=True)
@@ -92,6 +114,7 @@ class Desk:
         self._incoming = Incoming()
         self._target = 0
         self._hints: set[str] = set()
+        self._fault: BaseException | None = None
 
     # -- the loop's side
 
@@ -110,12 +133,17 @@ class Desk:
                 self._changed.notify()
 
     def collect(self) -> Incoming:
-        """What came in since the last call."""
+        """What came in since the last call.
+
+        Raises RuntimeError once the exchange has ended by a fault: nothing is written any more.
+        """
         try:
             os.eventfd_read(self.wake_fd)
         except BlockingIOError:
             return Incoming()
         with self._changed:
+            if self._fault is not None:
+                raise RuntimeError(f"The exchange with the database has ended: {self._fault!r}") from self._fault
             incoming, self._incoming = self._incoming, Incoming()
             return incoming
 
@@ -136,6 +164,12 @@ class Desk:
         """Hands claims and requests to the loop."""
         with self._changed:
             self._incoming.merge(incoming)
+        os.eventfd_write(self.wake_fd, 1)
+
+    def fail(self, fault: BaseException) -> None:
+        """The exchange has ended by an error that nobody expected, and the loop must: what it would do is never written."""
+        with self._changed:
+            self._fault = fault
         os.eventfd_write(self.wake_fd, 1)
 
     def wait(self, seconds: float, *, target: int) -> set[str]:

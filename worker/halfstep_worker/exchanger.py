@@ -13,16 +13,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 from halfstep import __version__
 from halfstep.caretaker import Caretaker
 from halfstep.claims import Claim, Ending, Exchanged, Turn, Wish
 from halfstep.database import ConnectionSettings, Database
-from halfstep.errors import HalfstepError, RefusedValue
+from halfstep.errors import DatabaseUnavailable, HalfstepError, RefusedValue
 from halfstep.events import emit
 from halfstep.failpoints import reach
-from halfstep.outcomes import Failed
 from halfstep.queue import Queue, WorkerCard
 from halfstep_worker.desk import Desk, Incoming
 from halfstep_worker.fairness import QueueOrder
@@ -30,9 +30,12 @@ from halfstep_worker.heartbeat import Pulse, lease_left
 from halfstep_worker.ledger import Ledger
 from halfstep_worker.polling import Patience, Polling
 from halfstep_worker.settings import WorkerSettings
+from halfstep_worker.writer import Writer
 
 MOST = 1_000
 """Claims and ends in one exchange."""
+MOST_DOUBTED = 10
+"""So many tasks whose ends are refused in any form: whoever can't end tasks claims no more."""
 ASK_SECONDS = 1.0
 """How often a worker looks for cancel requests and new queues when no hint comes."""
 
@@ -54,6 +57,9 @@ class Exchanger(threading.Thread):
         self._worker = ""
         self._sequence = 0
         self._ledger = Ledger()
+        self._writer = Writer(
+            self._ledger, self._queue, pulse, send_chunks=self._send_chunks, acknowledge=self._acknowledge
+        )  # fmt: skip
         self._uncertain = False
         self._ask_at = 0.0
         self._delay = 0.0
@@ -73,11 +79,17 @@ class Exchanger(threading.Thread):
         self._pulse.worker_id, self._pulse.renewed_at = worker, started
 
     def run(self) -> None:
-        """Rounds until stopped and empty."""
-        while not (self._stopped.is_set() and self._is_empty()):
-            self._round()
-        self._leave()
-        self._database.close()
+        """Rounds until stopped and empty. An error that is none of ours ends the loop too: the process must not look alive."""
+        try:
+            while not (self._stopped.is_set() and self._is_empty()):
+                self._round()
+            self._leave()
+        except BaseException as fault:
+            self._abandoned = True
+            self._desk.fail(fault)
+            raise
+        finally:
+            self._database.close()
 
     def _is_empty(self) -> bool:
         """Nothing is left to write, and no reply is missing that could have brought claims we would have to hand back."""
@@ -134,99 +146,70 @@ class Exchanger(threading.Thread):
         try:
             self._give_back_the_rest()
             self._queue.deregister(self._worker)
+            self._abandoned = bool(self._ledger.aside.claims())  # their tasks are rescued, and run again
         except HalfstepError as error:
             self._abandoned = bool(self._ledger.held)
             emit("database.away", error=error, delay=0.0)
 
     def _give_back_the_rest(self) -> None:
-        self._queue.release(list(self._ledger.held.values()), reason="drain", started=False)
+        self._queue.release(self._ledger.running(), reason="drain", started=False)
 
     # -- one round
 
     def tick(self) -> None:
         """Writes what there is to write, claims what is wanted, and gives the queue its care. Raises HalfstepError."""
+        self._ledger.bring_back(time.monotonic())
         self._ledger.outgoing.merge(self._desk.take())
         if self._uncertain or self._pulse.marked_dead == self._worker:
             self._recover()
-        self._write_logs()
+        self._writer.write_logs()
         self._see_to_pods(time.monotonic())
-        self._hand_back()
+        self._writer.hand_back()
         self._exchange(time.monotonic())
         self._ask(time.monotonic())
         self._caretaker.tick(idle=not self._ledger.held)
-
-    def _write_logs(self) -> None:
-        out = self._ledger.outgoing
-        if out.chunks:
-            self._write_chunks()
-            out.chunks.clear()
-        if out.progress:
-            self._queue.report_progress(list(out.progress.values()))
-            out.progress.clear()
-
-    def _write_chunks(self) -> None:
-        try:
-            self._queue.write_log(self._ledger.outgoing.chunks)
-        except RefusedValue as error:
-            emit("log.refused", error=error)
-
-    def _hand_back(self) -> None:
-        out = self._ledger.outgoing
-        if out.retries:
-            refused = self._queue.retry(out.retries)
-            self._forget([claim for claim, _ in out.retries], refused)
-            out.retries.clear()
-        while out.releases:
-            first = out.releases[0]
-            alike = [r.claim for r in out.releases if (r.reason, r.started) == (first.reason, first.started)]
-            self._forget(alike, self._queue.release(alike, reason=first.reason, started=first.started))
-            out.releases = [r for r in out.releases if (r.reason, r.started) != (first.reason, first.started)]
+        self._writer.back_off_if_stuck()
 
     def _exchange(self, now: float) -> None:
-        endings = self._ledger.outgoing.endings[:MOST]
+        endings = self._ledger.portion(MOST)
+        try:
+            self._take_turn(endings, now)
+        except RefusedValue:
+            if not endings:
+                raise
+            self._writer.write_ends(endings, self._end)
+            self._take_turn([], now)  # or else a stream of culprits would keep the worker from claiming
+
+    def _take_turn(self, endings: list[Ending], now: float) -> None:
         wish = self._wants(now)
         if not endings and (not wish.want or not self._polling.due(now)):
             return
-        try:
-            _stand("before", claims=wish.want, ends=len(endings))
-            done = self._queue.exchange(self._turn(), wish, endings)
-            _stand("after", claims=len(done.claims), ends=len(endings))
-        except RefusedValue as error:
-            self._single_out(endings, error)
-            return
+        _stand("before", claims=wish.want, ends=len(endings))
+        done = self._queue.exchange(self._turn(), wish, endings)
+        _stand("after", claims=len(done.claims), ends=len(endings))
         self.exchanged(time.monotonic() - now)
         self._note(done, wish, endings, now)
+
+    def _end(self, endings: list[Ending]) -> list[int]:
+        """Only ends, claims nothing: it may have been the claims that were refused."""
+        done = self._queue.exchange(self._turn(), Wish(0, str(uuid4())), endings)
+        if not done.mine:
+            self._uncertain = True
+            raise DatabaseUnavailable("It was not this exchange's turn; the database is asked for the truth.")
+        self._sequence += 1
+        return done.refused
 
     def _note(self, done: Exchanged, wish: Wish, endings: list[Ending], now: float) -> None:
         if not done.mine:
             self._uncertain = True
             return
         self._sequence += 1
-        self._forget([ending.claim for ending in endings], done.refused)
-        del self._ledger.outgoing.endings[: len(endings)]
+        self._writer.forget([ending.claim for ending in endings], done.refused)
         self._patience.note(suspects=done.suspects, now=now)
         if wish.want:
             self._polling.note(got=len(done.claims), wanted=wish.want, now=now)
             self._order.note([claim.queue for claim in done.claims], short=len(done.claims) < wish.want)
         self._accept(done.claims)
-
-    def _single_out(self, endings: list[Ending], error: RefusedValue) -> None:
-        """A value in this batch can't be stored: the halves go apart until the culprit is alone, and only it fails."""
-        if not endings:
-            raise error
-        if len(endings) == 1:
-            culprit = endings[0]
-            emit("task.unstorable", task=culprit.claim.id, error=error)
-            failed = Failed(f"The result could not be stored: {error}", "result", final=True)
-            self._ledger.outgoing.endings[0] = Ending(culprit.claim, failed, culprit.seconds)
-            return
-        half = endings[: len(endings) // 2]
-        try:
-            done = self._queue.exchange(self._turn(), Wish(0, str(uuid4())), half)
-        except RefusedValue as inner:
-            self._single_out(half, inner)
-            return
-        self._note(done, Wish(0, ""), half, time.monotonic())
 
     def _wants(self, now: float) -> Wish:
         """How many claims, and of which kind. A worker that can't renew its lease claims nothing."""
@@ -235,11 +218,12 @@ class Exchanger(threading.Thread):
         token = str(uuid4())
         if (
             free <= 0
+            or len(self._ledger.doubted) >= MOST_DOUBTED
             or self._stopped.is_set()
             or lease_left(self._pulse, self._settings, now=now) < self._settings.lease_seconds / 4
         ):
             return Wish(0, token)
-        if held and any(claim.alone for claim in self._ledger.held.values()):
+        if held and any(claim.alone for claim in self._ledger.running()):
             return Wish(0, token)
         if self._patience.suspects and held == 0:
             return Wish(1, token, alone=True, waiting=self._polling.idle)
@@ -259,12 +243,8 @@ class Exchanger(threading.Thread):
             self._ledger.accept(claims)
             self._desk.deliver(Incoming(claims=claims))
 
-    def _forget(self, claims: list[Claim], refused: list[int]) -> None:
-        self._ledger.forget(claims)
-        self._acknowledge(claims)
-        if refused:
-            self._pulse.fenced += len(refused)
-            emit("task.fenced", count=len(refused))
+    def _send_chunks(self, chunks: list[dict[str, Any]]) -> None:
+        self._queue.write_log(chunks)
 
     def _acknowledge(self, claims: list[Claim]) -> None:
         """The ends of these claims are in SQL. A launcher's pods wait for that."""
@@ -284,7 +264,7 @@ class Exchanger(threading.Thread):
 
     def _recover(self) -> None:
         sequence = self._queue.resync(self._worker)
-        ended = self._ledger.outgoing.claims()
+        ended = self._ledger.ended()
         if ended:
             self._acknowledge(self._ledger.drop(self._queue.recorded(ended)))
         if sequence is None:

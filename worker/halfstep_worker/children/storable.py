@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 
-from halfstep.limits import ERROR_BYTES
+from halfstep.limits import ERROR_BYTES, LONGEST_SECONDS
 from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -77,6 +76,14 @@ def _rewritten(result: object, limit: int) -> str:
 
 
 def _seconds(delay: object) -> float:
-    if isinstance(delay, (int, float)) and 0 <= delay < math.inf:
+    if isinstance(delay, (int, float)) and 0 <= delay <= LONGEST_SECONDS:
         return float(delay)
-    raise Unstorable(f"The body asked for a retry after {plain(repr(delay), 100)} seconds; give a number of at least 0.")
+    asked = f"The body asked for a retry after {_shown(delay)} seconds"
+    raise Unstorable(f"{asked}; give a number of 0 to {LONGEST_SECONDS:.0f}, which is a year.")
+
+
+def _shown(value: object) -> str:
+    try:
+        return plain(repr(value), 100)
+    except ValueError:  # an int of more digits than Python writes down
+        return "far too many"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 from halfstep.claims import Claim
 from halfstep.errors import RefusedValue
 from halfstep.events import emit
 from halfstep.failpoints import reach
-from halfstep.pods import PodBook
+from halfstep.pods import Past, PodBook, PodRow
 from halfstep_worker.desk import Desk, Incoming
 from halfstep_worker.exchanger import Exchanger
 from halfstep_worker.heartbeat import Pulse
@@ -36,12 +37,7 @@ class PodExchanger(Exchanger):
     def _see_to_pods(self, now: float) -> None:
         out = self._ledger.outgoing
         if out.pods:
-            reach("pod.intend")
-            written = self._book.write(list(out.pods.values()))
-            reach("pod.intended")
-            intended = [row.attempt_id for row in out.pods.values() if row.uid is None]
-            self._desk.deliver(Incoming(intended=[attempt for attempt in intended if attempt in written]))
-            out.pods.clear()
+            self._writer.write_pods(self._send_pods)
         if out.doubtful:
             live = self._book.live(out.doubtful)
             self._desk.deliver(Incoming(garbage=[attempt for attempt in out.doubtful if attempt not in live]))
@@ -49,14 +45,18 @@ class PodExchanger(Exchanger):
         if now >= self._adopt_at and self._desk.target > 0 and not self._stopped.is_set():
             self._adopt(now)
 
-    def _write_chunks(self) -> None:
+    def _send_pods(self, rows: list[PodRow]) -> None:
+        reach("pod.intend")
+        written = self._book.write(rows)
+        reach("pod.intended")
+        intended = [row.attempt_id for row in rows if row.uid is None]
+        self._desk.deliver(Incoming(intended=[attempt for attempt in intended if attempt in written]))
+
+    def _send_chunks(self, chunks: list[dict[str, Any]]) -> None:
         """With the claims that they are of: chunks of those that somebody else holds by now are refused."""
-        held, chunks = self._ledger.held, self._ledger.outgoing.chunks
+        held = self._ledger.held
         ours = [chunk | {"token": held[chunk["task_id"]].token} for chunk in chunks if chunk["task_id"] in held]
-        try:
-            self._book.write_log(ours)
-        except RefusedValue as error:
-            emit("log.refused", error=error)
+        self._book.write_log(ours)
 
     def _adopt(self, now: float) -> None:
         done = self._book.adopt(self._turn(), token=str(uuid4()), batch=ADOPT_BATCH)
@@ -72,10 +72,21 @@ class PodExchanger(Exchanger):
     def _accept(self, claims: list[Claim]) -> None:
         """What was claimed before, by a dead launcher or by a lost reply, comes with its past: the loop never sees it without."""
         known = [claim for claim in claims if claim.pod_namespace is not None]
-        pasts = self._book.pasts(known) if known else {}
+        pasts = self._pasts(known) if known else {}
         if claims:
             self._ledger.accept(claims)
             self._desk.deliver(Incoming(claims=claims, pasts=pasts))
+
+    def _pasts(self, claims: list[Claim]) -> dict[str, Past]:
+        """Of a log that can't be read nothing is known; the others' pasts are."""
+        try:
+            return self._book.pasts(claims)
+        except RefusedValue as error:
+            if len(claims) == 1:
+                emit("pod.past_unreadable", task=claims[0].id, error=error)
+                return {}
+            half = len(claims) // 2
+            return self._pasts(claims[:half]) | self._pasts(claims[half:])
 
     def _acknowledge(self, claims: list[Claim]) -> None:
         if claims:
