@@ -247,7 +247,7 @@ class Bodies:
             return
         self._pace.note(seconds)
         outcome = _with_tail(outcome, self._tails.pop(key, ()))
-        self._outgoing.chunks += self._logs.end(claim, at=time.time())
+        self._outgoing.chunks += self._logs.end(claim)
         self._outgoing.progress.pop(claim.id, None)
         if key in self._abandoned:
             self._abandoned.discard(key)
