@@ -27,6 +27,7 @@ WORDS: dict[str, tuple[int, str]] = {
     "database.away": (logging.WARNING, "{error} Trying again in {delay:.1f} s."),
     "database.back": (logging.INFO, "The database answers again."),
     "listener.away": (logging.INFO, "Notifications are off ({error}); polling goes on."),
+    "output.dropped": (logging.WARNING, "{count} lines of output were dropped: what wrote them had outlived its task."),
     "log.refused": (logging.WARNING, "Log lines could not be stored: {error}"),
     "prune.failed": (logging.WARNING, "Old history could not be pruned: {error}"),
 }
