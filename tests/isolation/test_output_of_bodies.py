@@ -179,7 +179,7 @@ def test_of_two_streams_that_were_written_before_anybody_looked_the_first_comes_
 @pytest.mark.parametrize("form", [r"b'\r%d of 1500'", r"b'%d of 1500\r'"])
 def test_a_bar_that_is_drawn_a_thousand_times_a_second_fills_no_log_and_shows_how_it_ended(work: Work, form: str) -> None:
     key = form, "bar"
-    work.send(key, "run_code", code=f"for n in range(1501): out({form} % n); time.sleep(0.001)")
+    work.send(key, "run_code", code=f"for n in range(1501): out({form} % n); wait(0.001)")
     work.ends(key)
     numbers = [int(text.split()[0]) for text in work.lines(key)]
     assert 2 <= len(numbers) <= 8, "two a second"
@@ -188,7 +188,7 @@ def test_a_bar_that_is_drawn_a_thousand_times_a_second_fills_no_log_and_shows_ho
 
 
 def test_a_line_that_goes_on_is_told_in_parts_of_whole_characters(work: Work) -> None:
-    code = "for _ in range(40): out('é€'.encode()[:3]); time.sleep(0.02); out('é€'.encode()[3:]); time.sleep(0.02)"
+    code = "for _ in range(40): out('é€'.encode()[:3]); wait(0.02); out('é€'.encode()[3:]); wait(0.02)"
     work.send("parts", "run_code", code=code)
     work.ends("parts")
     lines = [event for event in work.events if isinstance(event, Line) and event.key == "parts"]
@@ -197,9 +197,7 @@ def test_a_line_that_goes_on_is_told_in_parts_of_whole_characters(work: Work) ->
     assert all(line.goes_on for line in lines[:-1])
 
 
-@pytest.mark.parametrize(
-    "write", ["out(data)", "[(out(data[at : at + 999]), time.sleep(0.005)) for at in range(0, len(data), 999)]"]
-)
+@pytest.mark.parametrize("write", ["out(data)", "[(out(data[at : at + 999]), wait(0.005)) for at in range(0, len(data), 999)]"])
 def test_a_very_long_line_comes_whole_in_pieces(work: Work, write: str) -> None:
     key = write, "long"
     work.send(key, "run_code", code=f"data = 'ü'.encode() * 40_000; {write}")
