@@ -42,6 +42,7 @@ WORDS: dict[str, tuple[int, str]] = {
     "database.back": (logging.INFO, "The database answers again."),
     "listener.away": (logging.INFO, "Notifications are off ({error}); polling goes on."),
     "log.dropped": (logging.ERROR, "The database refuses every {part} in any form; what it refuses is dropped."),
+    "output.dropped": (logging.WARNING, "{count} lines of output were dropped: what wrote them had outlived its task."),
     "prune.failed": (logging.WARNING, "Old history could not be pruned: {error}"),
 }
 

@@ -58,10 +58,14 @@ class Reports:
         return {row["id"]: row["state"] for row in self.database.run("task_states", ids=list(tasks))}
 
     def log(self, task: int, *, after: tuple[int, int] = (0, -1)) -> Iterator[tuple[tuple[int, int], Report]]:
-        """Lines of the task's log after a position (attempt, chunk): pairs of the position and {attempt, at, stream, text}."""
+        """Lines of the task's log after a position (attempt, chunk): pairs of the position and {attempt, at, stream, text}.
+
+        With `goes_on`, true, where the body had not ended the line: the next one of this stream is the rest of it, or more of it.
+        """
         for row in self.database.run("read_log", id=task, attempt=after[0], chunk=after[1]):
-            for at, stream, text in row["lines"]:
-                yield (row["attempt"], row["chunk"]), {"attempt": row["attempt"], "at": at, "stream": stream, "text": text}
+            for at, stream, text, *goes_on in row["lines"]:
+                line = {"attempt": row["attempt"], "at": at, "stream": stream, "text": text}
+                yield (row["attempt"], row["chunk"]), line | ({"goes_on": True} if goes_on else {})
 
     def queues(self, *, cap: int = 10_000) -> list[Report]:
         """One record a queue: name, weight, paused, operators, and its ready, scheduled and running tasks (up to `cap`)."""

@@ -119,6 +119,29 @@ def test_logs_as_json_are_one_object_a_line(halfstep, database, queue, worker):
     assert len(lines) == 3
 
 
+def test_logs_join_a_line_that_was_told_in_parts_unless_something_came_between(halfstep, database, queue, worker):
+    enqueue(database, "bash", {"command": "true"})
+    (claim,) = worker.claim(1)
+    parts = [
+        [0.0, "stdout", "one ", True], [0.5, "stdout", "two ", True], [1.0, "stdout", "three"], [1.0, "stdout", "load", True],
+        [1.1, "stderr", "oops"], [1.2, "stdout", "ed", True], [1.3, "stdout", ""], [1.4, "stdout", "open", True],
+    ]  # fmt: skip
+    for n in range(2):
+        chunk = {"task_id": claim.id, "attempt": 1, "chunk": n, "lines": parts[4 * n : 4 * n + 4]}
+        queue.write_log([chunk])
+    assert halfstep("logs", "1").out == "one two three\nload\noops\ned\nopen\n"
+    shown = halfstep("logs", "1", "--timestamps").out.splitlines()
+    assert [line.split(" ", 2)[2] for line in shown] == [
+        "stdout one two three",
+        "stdout load",
+        "stderr oops",
+        "stdout ed",
+        "stdout open",
+    ]
+    told = [json.loads(line) for line in halfstep("logs", "1", "--json").out.splitlines()]
+    assert [line.get("goes_on", False) for line in told] == [True, True, False, True, False, True, False, True]
+
+
 def test_logs_of_an_attempt_that_never_was_are_not_found(halfstep, database, worker):
     fill(database, worker)
     said = halfstep("logs", "1", "--attempt", "2")
@@ -136,6 +159,18 @@ def test_following_a_log_ends_with_the_task_and_has_every_line(halfstep, start_c
     gate.write_text("last\n")
     assert following.stdout.read() == "last\n"
     assert following.wait(timeout=10) == 0
+
+
+def test_following_a_log_shows_what_there_is_of_a_line_and_then_its_rest(halfstep, start_command, start_worker, tmp_path):
+    gate = tmp_path / "gate"
+    start_worker()
+    os.mkfifo(gate)
+    halfstep("enqueue", "bash", json.dumps({"command": f"printf 'Uploading ... '; read -r word < {gate}; echo $word"}))
+    following = start_command("logs", "1", "--follow")
+    assert following.stdout.read(14) == "Uploading ... "
+    assert halfstep("show", "1", "--json").json["state"] == "running"
+    gate.write_text("done\n")
+    assert following.stdout.read() == "done\n"
 
 
 def test_queues_show_what_they_hold(halfstep, database, worker):

@@ -128,17 +128,64 @@ def test_lines_are_gathered_for_a_quarter_of_a_second_and_the_rest_comes_at_the_
         {"task_id": 1, "attempt": 1, "chunk": 0, "lines": [[1.0, "stdout", "a"], [1.1, "stderr", "b"]]}
     ]
     logs.add(claim(), (1.2, "stdout", "c"), now=0.3)
-    assert logs.end(claim(), at=9.0) == [{"task_id": 1, "attempt": 1, "chunk": 1, "lines": [[1.2, "stdout", "c"]]}]
-    assert logs.end(claim(), at=9.0) == []
+    assert logs.end(claim()) == [{"task_id": 1, "attempt": 1, "chunk": 1, "lines": [[1.2, "stdout", "c"]]}]
+    assert logs.end(claim()) == []
 
 
-def test_lines_past_the_limit_are_counted_and_the_marker_says_so() -> None:
-    logs = LogCollector(limit=100)
-    for n in range(5):
-        logs.add(claim(), (0.0, "stdout", f"{n}"), now=0.0)
-    lines = logs.end(claim(), at=7.0)[0]["lines"]
-    assert [line[2] for line in lines[:-1]] == ["0", "1"]
-    assert lines[-1] == [7.0, "log", "[halfstep: the log reached its limit of 100 bytes; 3 more lines were dropped]"]
+def logged(logs: LogCollector, count: int, *, id: int = 1, text: str = "{}") -> list[str]:
+    """The texts of an attempt's log that wrote so many numbered lines."""
+    for n in range(count):
+        logs.add(claim(id), (float(n), "stdout", text.format(n)), now=0.0)
+    return [line[2] for chunk in logs.take(now=float("inf")) + logs.end(claim(id)) for line in chunk["lines"]]
+
+
+def test_of_a_log_past_its_limit_the_beginning_and_the_end_are_kept_and_what_is_between_is_counted() -> None:
+    beginning, end = 73 * 41, 24 * 41  # lines of one digit and their overhead; what one more line would not fit into
+    texts = logged(LogCollector(limit=4000), 10 + 500, text="x")
+    assert texts[:73] == ["x"] * 73
+    assert texts[73] == (
+        "[halfstep: the log has reached 3000 bytes; what follows is held back, and its last 1000 bytes are written when the "
+        "attempt ends]"
+    )
+    assert texts[74] == f"[halfstep: {510 - 73 - 24} lines ({510 - 73 - 24} bytes) were left out here]"
+    assert texts[75:] == ["x"] * 24
+    assert beginning <= 3000
+    assert end <= 1000
+
+
+def test_a_log_of_a_little_less_than_its_limit_is_kept_whole_and_in_order() -> None:
+    texts = logged(LogCollector(limit=4000), 90)
+    assert [text for text in texts if not text.startswith("[")] == [str(n) for n in range(90)]
+
+
+def test_the_marker_of_what_was_left_out_has_the_time_of_the_line_behind_it() -> None:
+    logs = LogCollector(limit=400)
+    for n in range(100):
+        logs.add(claim(), (float(n), "stdout", f"{n}"), now=0.0)
+    *_, marker, first, last = logs.end(claim())[0]["lines"]
+    assert (marker[:2], first, last) == ([98.0, "log"], [98.0, "stdout", "98"], [99.0, "stdout", "99"])
+
+
+def test_the_ends_of_all_long_logs_together_are_bounded_and_the_longest_gives_way() -> None:
+    logs = LogCollector(limit=400_000, tails=200_000)
+    for n in range(3000):
+        for id in range(10):
+            logs.add(claim(id), (float(n), "stdout", "x" * (200 if id else 10_000)), now=0.0)
+    assert logs.held <= 200_000 + 10 * 10_040, "a block more for each"
+    logs.take(now=float("inf"))
+    for id in range(10):
+        texts = [line[2] for chunk in logs.end(claim(id)) for line in chunk["lines"]]
+        assert "were left out here" in texts[0]
+        assert len(texts) > 1
+    assert logs.held == 0
+
+
+def test_an_adopted_log_whose_beginning_is_written_goes_on_with_its_end() -> None:
+    logs = LogCollector(limit=400)
+    logs.resume(claim(), chunk=7, written=300)
+    assert not logs.add(claim(), (1.0, "stdout", "last words"), now=0.0)
+    assert logs.take(now=float("inf")) == []
+    assert logs.end(claim()) == [{"task_id": 1, "attempt": 1, "chunk": 7, "lines": [[1.0, "stdout", "last words"]]}]
 
 
 def test_a_lease_is_dead_after_it_has_not_moved_for_its_whole_length() -> None:

@@ -259,18 +259,26 @@ def test_the_hook_sees_whole_lines_of_main_only_and_decides_what_is_stored(fake:
     assert frames.progress == progress
 
 
-def test_a_full_log_is_read_no_further_unless_a_hook_wants_it(fake: FakeCluster, store: Store, collect: Any) -> None:
+def test_a_full_log_is_read_to_its_end_when_its_pod_has_ended_and_all_the_time_where_a_hook_wants_it(
+    fake: FakeCluster, store: Store, collect: Any
+) -> None:
     fake.store.put("pb")
     store.full = {"a", "b"}
     for n in range(3000):
         fake.log("pa", f"line {n}", at=START)
         fake.log("pb", f"line {n}", at=START)
     heard: list[str] = []
-    collector = collect(LATE)
+    collector = collect()
+    collector.follow(source())
+    collector.follow(source("b", hook=lambda text: heard.append(text) or text))
+    wait_until(lambda: len(heard) == 3000, what="all lines of the one with a hook")
+    for n in range(10):
+        fake.log("pb", f"later {n}", at=START + 1)
+    wait_until(lambda: len(heard) == 3010, what="later lines")
+    wait_until(lambda: store.texts("a"), what="the beginning of the other")
+    assert len(store.texts("a")) == 500, "the other is not read while its pod runs"
     finish(collector, source())
-    finish(collector, source("b", hook=lambda text: heard.append(text) or text))
-    assert len(store.texts("a")) == len(store.texts("b")) == 500
-    assert len(heard) == 3000
+    assert store.texts("a") == [f"line {n}" for n in range(3000)]
 
 
 def test_odd_lines_are_made_storable(fake: FakeCluster, store: Store, collect: Any) -> None:

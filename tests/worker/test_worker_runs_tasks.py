@@ -88,13 +88,15 @@ def test_progress_can_be_read_while_the_body_runs(
     assert ended(task)["state"] == "succeeded"
 
 
-def test_a_log_past_its_limit_ends_with_a_marker(start_worker: Start, call: Call, ended: Ended, reports: Reports) -> None:
+def test_of_a_log_past_its_limit_both_ends_are_kept(start_worker: Start, call: Call, ended: Ended, reports: Reports) -> None:
     start_worker()
     task = call("chatter", 120_000)
     assert ended(task)["state"] == "succeeded"
     written = lines(reports, task)
     assert written[0] == "line 0"
-    assert "more lines were dropped" in written[-1]
+    assert written[-1] == "line 119999"
+    (place,) = (place for place, text in enumerate(written) if "were left out here" in text)
+    assert written[place + 1] == f"line {120_000 - (len(written) - place - 1)}", "what follows the marker is the end"
     assert sum(len(text) + 40 for text in written) < 4.1 * 1024 * 1024
 
 

@@ -8,9 +8,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 from typing import Any, cast
 
 from halfstep.claims import Claim, Ending, settle
+from halfstep.events import emit
 from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
 from halfstep_worker.batching import Pace
 from halfstep_worker.children import (
@@ -39,6 +41,8 @@ STOP_LOOK_SECONDS = 0.1
 
 TAIL_LINES, TAIL_WIDTH = 5, 200
 """What the error of a body that crashed tells of its log."""
+DROPPED_SECONDS = 10.0
+"""How often it is told that lines had nobody to belong to."""
 
 MOST_LOSSES = 3
 """A task whose body was there so often when a process of ours was killed under it is taken for the killer."""
@@ -60,7 +64,9 @@ class Bodies:
         self._wake_fd = wake_fd
         self._pace = Pace()
         self._logs = LogCollector()
-        self._tails: dict[Key, deque[str]] = {}
+        self._tails: dict[Key, deque[Line]] = {}
+        self._dropped = 0
+        self._dropped_at = 0.0
         self._claims: dict[Key, Claim] = {}
         self._abandoned: set[Key] = set()
         self._stopping: set[Key] = set()
@@ -104,6 +110,10 @@ class Bodies:
         due = self._logs.due_at()
         if due is not None:
             yield due
+        if (line_due := self._pool.line_due) < inf:
+            yield line_due
+        if self._dropped:
+            yield self._dropped_at
         if self._stopping:
             yield time.monotonic() + STOP_LOOK_SECONDS
         for child in self._pool.children:
@@ -228,6 +238,7 @@ class Bodies:
         """Ends all children; what still ran is released."""
         for event in self._pool.stop(self._settings.stop_grace):
             self._take(event, time.monotonic())
+        self._tell_dropped(inf)
         for claim in self._claims.values():
             self._outgoing.releases.append(Release(claim, "drain", started=True))
         self._claims.clear()
@@ -249,14 +260,15 @@ class Bodies:
         now = time.monotonic()
         for event in self._pool.poll(0):
             self._take(event, now)
+        self._tell_dropped(now)
 
     def _take(self, event: Event, now: float) -> None:
         match event:
             case Ended(key=key, outcome=outcome, seconds=seconds):
                 self.moved_at = now
                 self._end(key, outcome, seconds)
-            case Line(key=key, at=at, stream=stream, text=text):
-                self._write(key, (at, stream, text), now)
+            case Line():
+                self._write(event, now)
             case Progress(key=key, text=text):
                 self._note_progress(key, text)
             case Unstarted():
@@ -273,7 +285,7 @@ class Bodies:
         outcome = self._told(claim, outcome)
         self._pace.note(seconds)
         outcome = _with_tail(outcome, self._tails.pop(key, ()))
-        self._outgoing.chunks += self._logs.end(claim, at=time.time())
+        self._outgoing.chunks += self._logs.end(claim)
         self._outgoing.progress.pop(claim.id, None)
         if key in self._abandoned:
             self._abandoned.discard(key)
@@ -287,13 +299,30 @@ class Bodies:
             case Succeeded() | Failed() | Cancelled() as ended:
                 self._outgoing.endings.append(Ending(claim, ended, seconds))
 
-    def _write(self, key: Any, line: tuple[float, str, str], now: float) -> None:
+    def _write(self, line: Line, now: float) -> None:
+        key = cast(Key, line.key)
         claim = self._claims.get(key)
         if claim is not None:
-            self._logs.add(claim, line, now=now)
-            if key not in self._tails:
-                self._tails[key] = deque(maxlen=TAIL_LINES)
-            self._tails[key].append(line[2][:TAIL_WIDTH])
+            self._logs.add(claim, line[1:] if line.goes_on else line[1:4], now=now)
+            self._remember(key, line)
+        elif key is None:
+            self._dropped_at = self._dropped_at if self._dropped else max(self._dropped_at, now + 1.0)
+            self._dropped += 1
+
+    def _remember(self, key: Key, line: Line) -> None:
+        """A line that was told in parts is one in the end."""
+        tail = self._tails.get(key)
+        if tail is None:
+            tail = self._tails[key] = deque(maxlen=TAIL_LINES)
+        if tail and tail[-1].goes_on and tail[-1].stream == line.stream:
+            line = line._replace(text=(tail.pop().text + line.text)[:TAIL_WIDTH])
+        tail.append(line)
+
+    def _tell_dropped(self, now: float) -> None:
+        """Once for all that came within a while."""
+        if self._dropped and now >= self._dropped_at:
+            emit("output.dropped", count=self._dropped)
+            self._dropped, self._dropped_at = 0, now + DROPPED_SECONDS
 
     def _note_progress(self, key: Any, text: str) -> None:
         claim = self._claims.get(key)
@@ -345,10 +374,11 @@ class Bodies:
         return taken
 
 
-def _with_tail(outcome: Outcome, tail: Iterable[str]) -> Outcome:
+def _with_tail(outcome: Outcome, tail: Iterable[Line]) -> Outcome:
     """A body that could not say itself why it ended: its last lines are the evidence."""
     if tail and isinstance(outcome, Failed) and outcome.reason in ("crash", "memory", "timeout"):
-        return replace(outcome, error="\n  ".join((f"{outcome.error}\nIts last lines:", *tail)))
+        texts = (line.text[:TAIL_WIDTH] for line in tail)
+        return replace(outcome, error="\n  ".join((f"{outcome.error}\nIts last lines:", *texts)))
     return outcome
 
 

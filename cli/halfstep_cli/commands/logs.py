@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,18 +39,15 @@ class LogOptions:
 def logs(session: Session, task: TaskId, options: LogOptions) -> None:
     """Print what a task wrote.
 
-    To stdout and stderr, in the order in which the worker read it.
+    To stdout and stderr, in the order in which the worker read it. A line that is not ended yet is shown as far as it goes.
     """
     with session.open() as database:
         from halfstep.reports import Reports
 
         reader = Reader(Reports(database), task, options.attempt)
-        attempt = 0
-        for line in reader.follow() if options.follow else reader.read():
-            if line["attempt"] != attempt and not options.json:
-                attempt = line["attempt"]
-                note(f"-- attempt {attempt}")
-            _print(line, options)
+        with closing(Printer(options)) as printer:
+            for line in reader.follow() if options.follow else reader.read():
+                printer.print(line)
 
 
 class Reader:
@@ -94,14 +92,39 @@ class Reader:
         return not live or (number is not None and task["attempt"] > number)
 
 
-def _print(line: Line, options: LogOptions) -> None:
-    if options.json:
-        show_json_line(line | {"at": datetime.fromtimestamp(line["at"], UTC).isoformat()})
-    elif options.timestamps:
-        at = datetime.fromtimestamp(line["at"]).astimezone().isoformat(sep=" ", timespec="milliseconds")
-        print(at, line["stream"], line["text"], flush=options.follow)
-    else:
-        print(line["text"], flush=options.follow)
+class Printer:
+    """Prints lines as they were written: one that goes on is joined with the next of its stream, if nothing came between."""
+
+    def __init__(self, options: LogOptions) -> None:
+        self._options = options
+        self._attempt = 0
+        self._open: str | None = None  # the stream whose line stands there without its end
+
+    def print(self, line: Line) -> None:
+        """The next line."""
+        if self._options.json:
+            show_json_line(line | {"at": datetime.fromtimestamp(line["at"], UTC).isoformat()})
+            return
+        if line["attempt"] != self._attempt:
+            self.close()
+            self._attempt = line["attempt"]
+            note(f"-- attempt {self._attempt}")
+        if self._open != line["stream"]:
+            self.close()
+            self._begin(line)
+        self._open = line["stream"] if line.get("goes_on") else None
+        print(line["text"], end="" if self._open else "\n", flush=self._options.follow)
+
+    def _begin(self, line: Line) -> None:
+        if self._options.timestamps:
+            at = datetime.fromtimestamp(line["at"]).astimezone().isoformat(sep=" ", timespec="milliseconds")
+            print(at, line["stream"], end=" ")
+
+    def close(self) -> None:
+        """What was not ended ends here."""
+        if self._open:
+            self._open = None
+            print(flush=self._options.follow)
 
 
 def register(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from halfstep.outcomes import Outcome
-from halfstep_worker.children.capture import Stream, lines_of
+from halfstep_worker.children.capture import Piece, Stream, lines_of
 from halfstep_worker.children.messages import Ended, Event, Line, Progress, TaskMessage, scan, unpack
 from halfstep_worker.children.page import BEGUN, ENDED, Page
 
@@ -115,21 +115,60 @@ class Ledger:
 
         Text with a marker behind it belongs to the task of that marker. Other text was read from the pipe before the
         channel was, so every earlier task's result is known by now: it belongs to the first that may still be writing.
+        What was read first comes first: that is all that the kernel tells of two pipes.
         """
-        for stream in self._streams:
+        out, err = self._streams
+        for stream in (err, out) if err.read_at < out.read_at else (out, err):
             if not stream.waiting:
                 continue
-            now = time.time()
-            for number, lines in stream.pieces(all_of_it=all_of_it):
-                key = self._key(number) if number else self._writer(stream)
-                events += [Line(key, now, stream.name, line) for line in lines]
+            now = time.monotonic()
+            at = time.time() - (now - stream.read_at)
+            for piece in stream.pieces(now, all_of_it=all_of_it):
+                events += _lines(piece, self._owner(piece.number, stream), at, stream.name)
+            if stream.waiting and self._writer(stream) is None:
+                events += [Line(None, at, stream.name, line) for line in stream.drop()]
 
     def _key(self, number: int) -> Hashable:
-        return next((sent.task.key for sent in self.tasks if sent.number == number), None)
+        sent = self._find(number)
+        return sent.task.key if sent else None
+
+    def _find(self, number: int) -> Sent | None:
+        for sent in self.tasks:
+            if sent.number == number:
+                return sent
+        return None
+
+    def _owner(self, number: int, stream: Stream) -> Hashable:
+        """Whose text stands before a marker of that number. A marker that a body has forged costs nobody else anything."""
+        if not number or number > stream.begun:
+            return self._writer(stream)
+        sent = self._find(number)
+        if sent is None or number in stream.seen:
+            return sent.task.key if sent and sent.outcome is None else None
+        if not self._may_end(sent, stream) or self._is_early(sent, stream):
+            return self._writer(stream)
+        stream.seen.add(number)
+        return sent.task.key
+
+    def _is_early(self, sent: Sent, stream: Stream) -> bool:
+        """Whether a marker of an earlier task is still to come."""
+        for one in self.tasks:
+            if one is sent or one.outcome is None:
+                return False
+            if not self._all_seen(one, stream):
+                return True
+        return False
+
+    def _may_end(self, sent: Sent, stream: Stream) -> bool:
+        """Whether a marker of this task can stand in the stream."""
+        if sent.number > stream.begun or sent.number in stream.seen:
+            return False
+        return sent.outcome is None or bool(sent.marks >> stream.index & 1)
 
     def _writer(self, stream: Stream) -> Hashable:
+        """Who may still write to the stream: never a task that had not begun when it was read, whatever stands in the pipe."""
         for sent in self.tasks:
-            if sent.outcome is None or not self._all_seen(sent, stream):
+            if self._may_end(sent, stream):
                 return sent.task.key
         return None
 
@@ -154,3 +193,10 @@ class Ledger:
         for stream in self._streams:
             stream.seen.discard(sent.number)
         return True
+
+
+def _lines(piece: Piece, key: Hashable, at: float, stream: str) -> list[Line]:
+    lines = [Line(key, at, stream, line) for line in piece.lines]
+    if piece.goes_on and lines:
+        lines[-1] = lines[-1]._replace(goes_on=True)
+    return lines

@@ -12,6 +12,7 @@ import json
 from collections.abc import Hashable
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
+from typing import NamedTuple
 
 from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
 
@@ -38,14 +39,17 @@ class TaskMessage:
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a body's output at wall time `at`. `key` is None where no task was there to have written it."""
+class Line(NamedTuple):
+    """One line of a body's output, read at wall time `at`. `key` is None where no task was there to have written it.
+
+    goes_on: the body has not ended the line; the next one of this stream is the rest of it, or more of it.
+    """
 
     key: Hashable
     at: float
     stream: str
     text: str
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

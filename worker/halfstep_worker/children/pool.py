@@ -6,6 +6,7 @@ import itertools
 import select
 import time
 from collections.abc import Hashable, Iterator
+from math import inf
 
 from halfstep.errors import HalfstepError
 from halfstep.events import emit
@@ -24,6 +25,8 @@ FORK_PAUSE_SECONDS = 1.0
 STOP_EXTRA_SECONDS = 2.0
 THAW_SECONDS = 0.2
 """How often it is looked whether a body has stopped the zygote, or a child."""
+ONCE = select.EPOLLIN | select.EPOLLONESHOT
+"""Armed anew after each read: what was read keeps no place in the kernel's list, so that streams come in the order of writing."""
 
 
 class Pool:
@@ -60,6 +63,11 @@ class Pool:
     def children(self) -> list[Child]:
         """The living children; those that are `open` take tasks."""
         return list(self._children.values())
+
+    @property
+    def line_due(self) -> float:
+        """When `poll` is to show what there is of a line that its body has not ended, monotonic seconds; infinity: none."""
+        return min((_line_due(child) for child in self._children.values()), default=inf)
 
     def fileno(self) -> int:
         """Readable when `poll` has something to do; deadlines aside, so poll at least every 0.1 s while a stop runs."""
@@ -162,6 +170,8 @@ class Pool:
         for child in self._children.values():
             if child.stop and child.stop.kill_at < float("inf"):
                 yield child.stop.kill_at
+        if (line_due := self.line_due) < inf:
+            yield line_due
         if self._start_at is not None:
             yield self._start_at
         if self._samples:
@@ -172,6 +182,8 @@ class Pool:
     def _keep_deadlines(self, now: float) -> None:
         for child in self._children.values():
             child.flush()
+            if now >= _line_due(child):
+                self._settle(child)
             if child.stop and now >= child.stop.kill_at:
                 child.stop.kill_at = float("inf")
                 child.kill()
@@ -197,6 +209,8 @@ class Pool:
         stream.read()
         if stream.closed:
             self._unwatch(stream.fd)
+        else:
+            self._epoll.modify(stream.fd, ONCE)
 
     def _settle(self, child: Child) -> None:
         child.settle(self._events)
@@ -237,7 +251,7 @@ class Pool:
             self._started += 1
             self._watch(child.channel.end.fileno(), child)
             for stream in child.streams:
-                self._watch(stream.fd, (child, stream))
+                self._watch(stream.fd, (child, stream), ONCE)
 
     def _load(self) -> None:
         self._load_error = None
@@ -336,9 +350,9 @@ class Pool:
     def _give_back(self, tasks: list[TaskMessage]) -> None:
         self._events += [Unstarted(task.key) for task in tasks]
 
-    def _watch(self, fd: int, owner: Forker | Child | tuple[Child, Stream]) -> None:
+    def _watch(self, fd: int, owner: Forker | Child | tuple[Child, Stream], events: int = select.EPOLLIN) -> None:
         self._watched[fd] = owner
-        self._epoll.register(fd, select.EPOLLIN)
+        self._epoll.register(fd, events)
 
     def _unwatch(self, fd: int) -> None:
         if self._watched.pop(fd, None):
@@ -349,3 +363,8 @@ def _unbegun(task: TaskMessage, reason: str) -> Event:
     if reason in ("timeout", "cancelled"):
         return Ended(task.key, stopped(reason, task.timeout), 0.0)
     return Unstarted(task.key)
+
+
+def _line_due(child: Child) -> float:
+    out, err = child.streams
+    return min(out.due, err.due)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from halfstep.claims import Claim
@@ -80,7 +79,7 @@ class FlightLogs:
         """Nothing more of it is wanted; what is not on its way to SQL yet is for an adopter to read again."""
         key = _key(flight.claim)
         self._pages.forget(key)
-        self._chunks.end(flight.claim, at=time.time())
+        self._chunks.end(flight.claim)
         self._full.discard(key)
         for known in (self._frames, self._positions, self._claims):
             known.pop(key, None)
@@ -96,7 +95,7 @@ class FlightLogs:
     # -- what comes of it
 
     def deliver(self, key: str, lines: list[Line]) -> bool:
-        """From the collector's threads. False: the log is full."""
+        """From the collector's threads. False: the beginning of the log is full, and its end is read when the pod has ended."""
         self._inbox.put(Lines(key, lines))
         return key not in self._full
 
@@ -114,7 +113,7 @@ class FlightLogs:
 
     def end(self, flight: Flight, outgoing: Outgoing) -> Outcome | None:
         """The last chunk; and the outcome, if the body's program left it in the log."""
-        outgoing.chunks += self._chunks.end(flight.claim, at=time.time())
+        outgoing.chunks += self._chunks.end(flight.claim)
         frames = self._frames.get(_key(flight.claim))
         if frames is None or flight.framed is None:
             return None

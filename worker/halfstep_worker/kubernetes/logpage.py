@@ -43,9 +43,9 @@ class LogPage:
 
     @property
     def wanted(self) -> bool:
-        """Somebody still wants to have, or to see, what is in this log."""
+        """Somebody still wants to have, or to see, what is in this log: of a full one its end, when the pod has ended."""
         attempt = self.reader.attempt
-        return not attempt.forgotten and (not attempt.full or self._hook is not None)
+        return not attempt.forgotten and (not attempt.full or attempt.done is not None or self._hook is not None)
 
     @property
     def _hook(self) -> Callable[[str], str | None] | None:
@@ -79,7 +79,7 @@ class LogPage:
         attempt, lines, self._lines = self.reader.attempt, self._lines, []
         if self.reading.found:
             self.reader.position.moved_at = now
-        if lines and not attempt.full and not attempt.forgotten:
+        if lines and not attempt.forgotten:
             attempt.full = self.deliver(attempt.source.key, lines) is False
 
     def close(self, *, final: bool) -> ApiError | None:

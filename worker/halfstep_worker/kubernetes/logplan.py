@@ -48,7 +48,7 @@ class LogTimes:
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """done: set when the pod has ended. open: containers that are not read to their end."""
+    """done: set when the pod has ended. open: containers that are not read to their end. full: only the log's end is wanted."""
 
     source: LogSource
     open: int

@@ -19,7 +19,8 @@ DECISIVE = (400, 404)
 
 class PodLogCollector:
     """deliver: takes lines (seconds since 1970, stream, text) of an attempt, from any of our threads; those of one container
-    come in order. If it returns False, the attempt's log is full: it gets no more of it (hooks still do).
+    come in order. If it returns False, the beginning of the attempt's log is full: it gets no more of it until the pod has
+    ended, unless a hook sees it all.
 
     One collector a cluster, so that one that is away blocks no other.
     """
