@@ -20,6 +20,7 @@ WORDS: dict[str, tuple[int, str]] = {
     "task.fenced": (logging.WARNING, "{count} late results were refused: other workers hold their tasks now."),
     "task.unstorable": (logging.WARNING, "The result of task {task} could not be stored: {error}"),
     "pod.adopted": (logging.INFO, "{count} pods of a launcher that is gone were adopted."),
+    "pod.stumbled": (logging.ERROR, "The launcher stumbled over task {task}, which ends failed, and goes on: {error}"),
     "pod.garbage": (logging.INFO, "{count} pods that no attempt needs were removed."),
     "cluster.away": (logging.WARNING, "Cluster {cluster!r}: {error}"),
     "source.changed": (logging.INFO, "The source folder changed: new bodies run the new code."),

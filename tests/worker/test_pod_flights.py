@@ -144,7 +144,7 @@ class Sky:
         """The watch shows it; if it is over then, its log is read."""
         self.flights.watched(PodSeen("", "tasks", there), self.now)
         for flight in self.logs.ended:
-            self.flights.log_finished(flight.attempt_id)
+            self.flights.log_finished(flight.attempt_id, self.now)
         self.logs.ended.clear()
 
     def wait(self, seconds: float) -> None:
@@ -156,7 +156,7 @@ class Sky:
 
     def facts(self) -> dict[str, Any]:
         """What SQL is told now of the one pod."""
-        self.flights.write_facts()
+        self.flights.write_facts(self.now)
         (row,) = self.flights.course.outgoing.pods.values()
         return dict(row.as_record()["facts"])
 
@@ -357,7 +357,7 @@ def test_ends_without_a_pod_have_classes_too(sky: Sky) -> None:
 def test_a_lost_pods_task_says_why_and_waits_like_after_any_disruption(sky: Sky) -> None:
     sky.fly(replace(CLAIM, attempt=3))
     sky.flights.watched(PodGone("", "tasks", pod()), sky.now)
-    sky.flights.log_finished(CLAIM.attempt_id)
+    sky.flights.log_finished(CLAIM.attempt_id, sky.now)
     found = outcome(sky.write())
     assert isinstance(found, Retry)
     assert (found.delay, found.reason, found.counts) == (4.0, "lost", False)
@@ -496,5 +496,5 @@ def test_a_pod_that_is_not_in_a_whole_list_is_lost(sky: Sky) -> None:
     sky.fly()
     sky.see(pod())
     sky.flights.watched(Listed("", "tasks", frozenset(), began=sky.now), sky.now)
-    sky.flights.log_finished(CLAIM.attempt_id)
+    sky.flights.log_finished(CLAIM.attempt_id, sky.now)
     assert outcome(sky.write()).reason == "lost"

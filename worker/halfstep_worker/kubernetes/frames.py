@@ -13,10 +13,11 @@ import json
 import re
 from typing import NamedTuple
 
+from halfstep.context import PROGRESS_BYTES
 from halfstep.limits import ERROR_BYTES, RESULT_BYTES
 from halfstep.outcomes import Outcome
 from halfstep_worker.children.messages import pack, unpack
-from halfstep_worker.children.storable import outcome_of
+from halfstep_worker.children.storable import Unstorable, json_text, outcome_of
 
 VERSION = 1
 MESSAGE_BYTES = 4096
@@ -63,14 +64,14 @@ def seal(outcome: Outcome, *, limit: int = MESSAGE_BYTES) -> Sealed:
 def opened(message: str | None, *, limit: int = RESULT_BYTES) -> Outcome | Elsewhere | None:
     """What a termination message says; None: no program of ours wrote it. `limit`: bytes of a result.
 
-    User code may have written it: its outcome is checked like any other.
+    User code may have written it, with any content: its outcome is checked like any other, and what can't be is none of ours.
     """
     try:
         read = json.loads(message or "")
         if read["halfstep"] != VERSION:
             return None
         return Elsewhere(str(read["digest"])) if "digest" in read else outcome_of(unpack(read["kind"], read["body"]), limit)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except Exception:
         return None
 
 
@@ -124,7 +125,16 @@ class Frames:
         except binascii.Error:
             return
         if number == count:
-            self._texts[word] = b"".join(self._parts.pop(word)).decode(errors="replace")
+            self._keep(word, b"".join(self._parts.pop(word)).decode(errors="replace"))
+
+    def _keep(self, word: str, text: str) -> None:
+        """Anybody may print such lines: progress goes into a statement as it is, so it has to be JSON that can be stored."""
+        if word == "progress":
+            try:
+                text = json_text(json.loads(text), PROGRESS_BYTES)
+            except (ValueError, RecursionError, Unstorable):
+                return
+        self._texts[word] = text
 
 
 def _digest(text: str) -> str:
