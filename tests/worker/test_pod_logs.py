@@ -246,7 +246,7 @@ def test_an_adopters_hook_sees_what_was_stored_before_too(fake: FakeCluster, sto
 
 
 def test_the_hook_sees_whole_lines_of_main_only_and_decides_what_is_stored(fake: FakeCluster, store: Store, collect: Any) -> None:
-    progress = "x" * 50_000
+    progress = '"' + "x" * 15_000 + '"'
     fake.log("pa", "before", at=START)
     for n, line in enumerate(frame("progress", progress)):
         fake.log("pa", line, at=START + 1 + n / 1000)
