@@ -13,8 +13,8 @@ INSERT INTO halfstep.pod AS p (attempt_id, task_id, attempt, cluster, namespace,
 SELECT attempt_id, task_id, attempt, cluster, namespace, name, uid, facts, clock_timestamp() + make_interval(secs => keep_seconds)
 FROM given g
 WHERE g.token IS NULL
-   OR EXISTS (SELECT FROM held h JOIN living USING (worker_id) WHERE h.attempt_id = g.attempt_id)
-   OR EXISTS (SELECT FROM held h JOIN halfstep.pod k USING (attempt_id) WHERE h.attempt_id = g.attempt_id)
+   OR g.attempt_id IN (SELECT h.attempt_id FROM held h JOIN living USING (worker_id))
+   OR g.attempt_id IN (SELECT h.attempt_id FROM held h JOIN halfstep.pod USING (attempt_id))
 ORDER BY attempt_id
 ON CONFLICT (attempt_id) DO UPDATE
 SET uid = coalesce(excluded.uid, p.uid), facts = coalesce(excluded.facts, p.facts), keep_until = coalesce(excluded.keep_until, p.keep_until),

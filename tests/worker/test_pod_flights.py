@@ -596,6 +596,15 @@ def test_a_program_that_still_runs_when_it_is_stumbled_over_has_its_grace(monkey
     assert sky.api.words()[-1] == "release"
 
 
+def test_a_pod_of_nobody_that_has_no_uid_is_left_alone(sky: Sky) -> None:
+    there = pod()
+    del there["metadata"]["uid"]
+    sky.see(there)
+    sky.flights.hear(Incoming(garbage=[CLAIM.attempt_id]), sky.now)
+    sky.call()
+    assert sky.api.words() == []
+
+
 # -- poison
 
 

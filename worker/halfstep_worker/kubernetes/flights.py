@@ -204,9 +204,9 @@ class Flights:
 
     def _remove_stranger(self, attempt_id: str) -> None:
         seen = self._strangers.pop(attempt_id, None)
-        if seen is None:
+        about = {} if seen is None else meta(seen.pod)
+        if seen is None or not (about.get("name") and about.get("uid")):
             return
-        about = seen.pod["metadata"]
         keep = partial(self._api.release_pod, seen.namespace, about["name"], keep=True, uid=about["uid"])
         self._calls.submit(attempt_id, "garbage", keep if _is_wanted(seen.pod) else partial(take_stranger, self._api, seen))
 
