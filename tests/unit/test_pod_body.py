@@ -376,6 +376,10 @@ def pollute():
 RAISED = {
     "an exception that can't be shown": "class Odd(Exception):\n        __str__ = lambda self: sys.exit(3)\n    raise Odd",
     "SystemExit": "sys.exit(0)",
+    "a timer that strikes again and again": (
+        "signal.signal(signal.SIGALRM, lambda *a: sys.exit(3)); signal.setitimer(signal.ITIMER_REAL, 0.01, 0.0003)\n"
+        "    while True: pass"
+    ),
     "a profiler that raises": "sys.setprofile(lambda *a: sys.exit(0))",
     "KeyboardInterrupt": "raise KeyboardInterrupt",
     "GeneratorExit": "raise GeneratorExit",
@@ -397,7 +401,7 @@ RAISED = {
 @pytest.mark.parametrize("name", RAISED)
 def test_whatever_a_body_raises_or_returns_is_a_failure_that_says_why(there: Pod, name: str) -> None:
     code = f"""
-import sys
+import signal, sys
 from halfstep import task
 from halfstep.context import Stopped
 from halfstep.outcomes import Failed, Retry, Succeeded

@@ -36,6 +36,7 @@ from halfstep_worker.kubernetes.held import TerminationLog
 TASK_FILE = "/halfstep/task/task.json"
 TERMINATION_LOG = "/dev/termination-log"
 RECURSION = sys.getrecursionlimit()
+STRIKES = 1000
 SLOWEST_START = 600.0
 """Seconds; a process that is older when its body begins is taken for one whose age is not known."""
 
@@ -106,6 +107,7 @@ def _run(registry: Registry, task: Task, link: Link) -> Outcome:
             raise
         return Failed("Stopped: The body stopped itself.")
     except BaseException as error:  # SystemExit of a body ends the body, and is its failure
+        _restore(link)
         return _failed(error)
     finally:
         context.leave()
@@ -120,13 +122,16 @@ def _failed(error: BaseException) -> Failed:
 
 def _restore(link: Link) -> None:
     """Of what the body has done to the interpreter, that in which what is left to do would get stuck."""
-    sys.settrace(None)
-    sys.setprofile(None)
-    sys.setrecursionlimit(RECURSION)
-    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-        signal.setitimer(timer, 0)
-    signal.signal(signal.SIGTERM, link.on_term)
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGTERM})
+    for _ in range(STRIKES):
+        with contextlib.suppress(BaseException):  # a timer of the body's may strike meanwhile
+            sys.settrace(None)
+            sys.setprofile(None)
+            sys.setrecursionlimit(RECURSION)
+            for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+                signal.setitimer(timer, 0)
+            signal.signal(signal.SIGTERM, link.on_term)
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGTERM})
+            return
 
 
 def _age() -> float:
