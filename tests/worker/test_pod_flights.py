@@ -605,6 +605,16 @@ def test_a_pod_of_nobody_that_has_no_uid_is_left_alone(sky: Sky) -> None:
     assert sky.api.words() == []
 
 
+@pytest.mark.parametrize("delay", ["1e300", "1" + "0" * 300])
+def test_a_delay_that_a_program_asks_for_ends_before_time_does(sky: Sky, delay: str) -> None:
+    asked = f'{{"halfstep": 1, "kind": "retry", "body": "[\\"later\\", {delay}, \\"mine\\", true]"}}'
+    sky.fly(replace(CLAIM, operator="python"))
+    sky.see(finished(1, None, asked, operator="python"))
+    found = outcome(sky.write())
+    assert found.reason in ("mine", "result")
+    assert not isinstance(found, Retry) or found.delay <= 31_536_000
+
+
 # -- poison
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from halfstep.claims import Ending, settle
@@ -18,6 +19,8 @@ from halfstep_worker.kubernetes.record import facts_of, row
 from halfstep_worker.kubernetes.stumbles import UNREADABLE
 from halfstep_worker.kubernetes.verdict import pause
 
+LONGEST_DELAY = 31_536_000.0
+"""Seconds before a task runs again: no date of the database's is beyond this."""
 LATE_CREATE_SECONDS = 3600.0
 """How long a name stays taken when a create of an earlier owner may still arrive."""
 
@@ -74,4 +77,5 @@ class Closing:
 
 def _storable(outcome: Outcome) -> Outcome:
     """What an API server, a node or a program has said may stand in any of its texts. A result was looked at when it was read."""
-    return outcome if isinstance(outcome, Succeeded) else outcome_of(outcome, 0)
+    made = outcome if isinstance(outcome, Succeeded) else outcome_of(outcome, 0)
+    return replace(made, delay=min(made.delay, LONGEST_DELAY)) if isinstance(made, Retry) else made
