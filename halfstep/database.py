@@ -7,6 +7,7 @@ first needed and made afresh after it broke; it is used by one thread. Each `run
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import socket
@@ -159,8 +160,9 @@ class Database:
     def _make_engine(self, *, with_options: bool) -> sa.Engine:
         arguments = connect_arguments(self.settings, with_options=with_options)
         return sa.create_engine(
-            self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=arguments, use_native_hstore=False
-        )
+            self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=arguments, use_native_hstore=False,
+            json_deserializer=_value_of,
+        )  # fmt: skip
 
     def _lose_the_reply(self) -> None:
         self.close()
@@ -177,6 +179,14 @@ class Database:
             self.execute("ROLLBACK")
         except HalfstepError:
             self.close()
+
+
+def _value_of(text: str) -> Any:
+    """A value of json or jsonb. PostgreSQL keeps longer numbers and deeper nesting than Python reads: such a value stays text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 class Listener:

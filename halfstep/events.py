@@ -28,6 +28,7 @@ WORDS: dict[str, tuple[int, str]] = {
         logging.WARNING,
         "What is stored of the pod of task {task} can't be read; it goes on without: {error}",
     ),
+    "pod.stumbled": (logging.ERROR, "The launcher stumbled over task {task}, which ends failed, and goes on: {error}"),
     "pod.garbage": (logging.INFO, "{count} pods that no attempt needs were removed."),
     "cluster.away": (logging.WARNING, "Cluster {cluster!r}: {error}"),
     "zygote.thawed": (logging.WARNING, "A body had stopped the process that bodies' processes come from; it goes on."),

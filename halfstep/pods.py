@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from halfstep.claims import Claim, Exchanged, Turn
 from halfstep.database import Database, Row
-from halfstep.queue import claim_of
+from halfstep.queue import LONE_DEATHS, claim_of
 from halfstep.records import records
 from halfstep.reports import Report, as_report
 
@@ -89,11 +89,16 @@ class PodBook:
         """As `Queue.write_log`, with the "token" of the claim in each chunk: those of lost claims are passed over."""
         self.database.run("write_pod_log", chunks=records(chunks))
 
-    def adopt(self, turn: Turn, *, token: str, batch: int = 100) -> Exchanged:
-        """Takes over pod tasks of dead launchers of this cluster and these queues. It takes a turn like an exchange."""
+    def adopt(
+        self, turn: Turn, *, token: str, batch: int = 100, free: bool = True, lone_deaths: int = LONE_DEATHS
+    ) -> Exchanged:  # fmt: skip
+        """Takes over pod tasks of dead launchers of this cluster and these queues. It takes a turn like an exchange.
+
+        free: the launcher makes no pod just now, so that a suspect would be alone with it.
+        """
         rows = self.database.run(
             "adopt", worker=turn.worker, sequence=turn.sequence, queues=list(turn.queues), placement=turn.placement,
-            cluster=turn.cluster, token=token, batch=batch,
+            cluster=turn.cluster, token=token, batch=batch, free=free, lone_deaths=lone_deaths,
         )  # fmt: skip
         claims = [claim_of(row, token) for row in rows if row["id"] is not None]
         mine = any(row["turn"] == 1 for row in rows if row["id"] is None)

@@ -200,4 +200,4 @@ class PodStore:
 
 def _has(pod: Json, selector: str) -> bool:
     labels = pod["metadata"].get("labels") or {}
-    return all(labels.get(key) == value for key, _, value in (part.partition("=") for part in selector.split(",")))
+    return all(labels.get(key) == value for key, _, value in (part.partition("=") for part in selector.split(",") if part))

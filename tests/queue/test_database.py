@@ -192,3 +192,9 @@ def test_a_pooler_that_refuses_startup_options_is_connected_to_without_them(data
         database.close()
         assert database.execute("SELECT 1 AS one") == [{"one": 1}]
         assert pooler.refused == 1
+
+
+@pytest.mark.parametrize("value", ["1e5000", "[" * 3000 + "]" * 3000], ids=["digits", "depth"])
+def test_a_value_that_python_does_not_read_stays_text(database: Database, value: str) -> None:
+    (row,) = database.execute("SELECT CAST(%(value)s AS jsonb) AS value, CAST('{\"a\": 1}' AS jsonb) AS other", {"value": value})
+    assert (type(row["value"]), row["other"]) == (str, {"a": 1})

@@ -122,6 +122,10 @@ class Pod:
         written |= {"source": str(self.folder / "source"), **task}
         file = self.folder / "task.json"
         file.write_text(json.dumps(written))
+        return self.program(file)
+
+    def program(self, file: Path) -> subprocess.Popen[str]:
+        """The program, on the task that is written there."""
         command = [sys.executable, "-m", "halfstep_worker.kubernetes.body", str(file)]
         return subprocess.Popen(
             command, env=self.environment, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -317,3 +321,123 @@ def test_it_loads_no_kubernetes_library() -> None:
     code = "import sys, halfstep_worker.kubernetes.body; sys.exit('kubernetes' in sys.modules)"
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=30, check=False).returncode == 0
+
+
+# -- what a body does to its own process hurts nobody else, and its outcome still comes through
+
+
+POLLUTERS = {
+    "closed outputs": "os.close(1); os.close(2)",
+    "outputs that lead nowhere": "null = os.open(os.devnull, os.O_RDWR); os.dup2(null, 1); os.dup2(null, 2)",
+    "all descriptors closed": "os.closerange(0, 400)",
+    "all descriptors closed, ours too": "os.closerange(3, 1000)",
+    "all descriptors closed, and others in their places": (
+        "os.closerange(3, 1000); kept.extend(os.open(os.devnull, os.O_RDWR) for _ in range(900))"
+    ),
+    "streams of its own": "sys.stdout = sys.stderr = None",
+    "a broken stream": "sys.stdout = type('Broken', (), {'flush': lambda self: sys.exit(3), 'write': print})()",
+    "an empty environment": "os.environ.clear()",
+    "another module json": "json.dumps = json.loads = lambda *a, **k: sys.exit(3); json.JSONEncoder = json.JSONDecoder = None",
+    "SIGTERM ignored": "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    "SIGCHLD ignored": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "a timer": "signal.signal(signal.SIGALRM, lambda *a: sys.exit(3)); signal.setitimer(signal.ITIMER_REAL, 0.02, 0.001)",
+    "a timer that kills": "signal.setitimer(signal.ITIMER_REAL, 0.02)",
+    "another folder": "os.chdir('/')",
+    "a folder that is gone": "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')",
+    "a stack of nothing": "sys.setrecursionlimit(40)",
+    "a tracer": "sys.settrace(lambda *a: None); sys.setprofile(lambda *a: None)",
+    "no more descriptors": "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))",
+    "an umask": "os.umask(0o777)",
+    "another exception hook": "sys.excepthook = sys.unraisablehook = None",
+    "a word of its own in the termination message": "open(LOG, 'w').write('x' * 5000)",
+    "threads": "threading.Thread(target=lambda: [print('x') for _ in iter(int, 1)], daemon=True).start()",
+    "a fork that comes back, too": "kept.append(os.fork()); kept[0] or time.sleep(0.3)",
+}
+
+
+@pytest.mark.parametrize("name", POLLUTERS)
+def test_what_a_body_does_to_its_process_does_not_change_its_outcome(there: Pod, name: str) -> None:
+    """It is so large that it takes both ways: the message, and the log."""
+    code = f"""
+import json, os, resource, signal, sys, threading, time
+from halfstep import task
+LOG, kept = {str(there.message)!r}, []
+
+@task
+def pollute():
+    {POLLUTERS[name]}
+    return "é" * 20_000
+"""
+    (there.folder / "source" / "polluter.py").write_text(code)
+    ran = there.run("python", {"function": "polluter:pollute"})
+    assert (ran.code, ran.outcome) == (0, Succeeded(json.dumps("é" * 20_000, ensure_ascii=False)))
+
+
+RAISED = {
+    "an exception that can't be shown": "class Odd(Exception):\n        __str__ = lambda self: sys.exit(3)\n    raise Odd",
+    "SystemExit": "sys.exit(0)",
+    "a timer that strikes again and again": (
+        "signal.signal(signal.SIGALRM, lambda *a: sys.exit(3)); signal.setitimer(signal.ITIMER_REAL, 0.01, 0.0003)\n"
+        "    while True: pass"
+    ),
+    "a profiler that raises": "sys.setprofile(lambda *a: sys.exit(0))",
+    "KeyboardInterrupt": "raise KeyboardInterrupt",
+    "GeneratorExit": "raise GeneratorExit",
+    "a stop of its own": "raise Stopped('mine')",
+    "no end of recursion": "pollute.__wrapped__() if hasattr(pollute, '__wrapped__') else (lambda f: f(f))(lambda f: f(f))",
+    "a result that is itself": "kept.append(kept); return kept",
+    "a result of 5,000 digits": "return 10 ** 5000",
+    "a result that is nested deep": "for _ in range(100_000): kept[:] = [list(kept)]\n    return kept",
+    "a result that is infinite": "return {'a': float('inf')}",
+    "a result that raises": "return type('Evil', (dict,), {'items': lambda self: sys.exit(3)})(a=1)",
+    "half of a surrogate pair": "return '\\ud800'",
+    "a NUL": "return 'a\\0b'",
+    "a retry in 1e300 seconds": "return Retry('later', float('nan'))",
+    "an outcome of odd things": "return Failed(object(), ['x'], 'yes')",
+    "a success that is none": "return Succeeded('NaN,')",
+}
+
+
+@pytest.mark.parametrize("name", RAISED)
+def test_whatever_a_body_raises_or_returns_is_a_failure_that_says_why(there: Pod, name: str) -> None:
+    code = f"""
+import signal, sys
+from halfstep import task
+from halfstep.context import Stopped
+from halfstep.outcomes import Failed, Retry, Succeeded
+kept = []
+
+@task
+def pollute():
+    {RAISED[name]}
+"""
+    (there.folder / "source" / "polluter.py").write_text(code)
+    ran = there.run("python", {"function": "polluter:pollute"})
+    assert (ran.code, type(ran.outcome)) == (1, Failed)
+    assert ran.outcome.reason != "crash"
+    assert ran.outcome.error
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 5000 + "]" * 5000], ids=["digits", "depth"])
+def test_args_that_this_python_cannot_read_are_invalid_for_good(there: Pod, value: str) -> None:
+    written = json.dumps({"protocol": 1, "task_id": 42, "attempt": 3, "operator": "bash", "args": {"command": "HERE"}})
+    file = there.folder / "task.json"
+    file.write_text(written.replace('"HERE"', value))
+    ran = there.end(there.program(file))
+    assert (ran.code, ran.outcome.reason, ran.outcome.final) == (1, "invalid", True)
+    assert "can't be read" in ran.outcome.error
+    assert "Traceback" not in ran.log
+
+
+def test_args_with_numbers_at_the_edge_are_read_as_they_were_written(there: Pod) -> None:
+    (there.folder / "source" / "same.py").write_text("from halfstep import task\n\n@task\ndef same(value): return value\n")
+    value = [10**4000, -1.5e308, 5e-324, 0.1, {"": [None, "é"]}]
+    assert json.loads(there.run("python", {"function": "same:same", "args": [value]}).outcome.result) == value
+
+
+@pytest.mark.parametrize("code", ["import sys; sys.exit(0)", "raise KeyboardInterrupt", "import os; os.close(1); 1 / 0"])
+def test_an_import_that_ends_the_program_is_an_outcome(there: Pod, code: str) -> None:
+    (there.folder / "source" / "ends.py").write_text(code)
+    ran = there.run("bash", {"command": "true"}, imports=["ends"])
+    assert (ran.code, type(ran.outcome)) == (1, Failed)
+    assert ran.outcome.reason != "crash"

@@ -83,7 +83,12 @@ def test_a_child_has_its_own_descriptors_and_none_of_the_workers():
     with at_work() as work:
         kinds = json.loads(work.run("descriptors").result)
     assert [kind for kind in kinds if not kind.startswith("/proc/")] == [*["/dev/null"] * 2, "/memfd", *["pipe"] * 5, "socket"]
-    assert {kind.rpartition("/")[2] for kind in kinds if kind.startswith("/proc/")} == {"children", "oom_score_adj", "statm", "status"}
+    assert {kind.rpartition("/")[2] for kind in kinds if kind.startswith("/proc/")} == {
+        "children",
+        "oom_score_adj",
+        "statm",
+        "status",
+    }
 
 
 def test_two_hundred_children_leave_no_descriptor_and_no_process_behind():

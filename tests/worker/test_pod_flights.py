@@ -144,7 +144,7 @@ class Sky:
         """The watch shows it; if it is over then, its log is read."""
         self.flights.watched(PodSeen("", "tasks", there), self.now)
         for flight in self.logs.ended:
-            self.flights.log_finished(flight.attempt_id)
+            self.flights.log_finished(flight.attempt_id, self.now)
         self.logs.ended.clear()
 
     def wait(self, seconds: float) -> None:
@@ -156,7 +156,7 @@ class Sky:
 
     def facts(self) -> dict[str, Any]:
         """What SQL is told now of the one pod."""
-        self.flights.write_facts()
+        self.flights.write_facts(self.now)
         (row,) = self.flights.course.outgoing.pods.values()
         return dict(row.as_record()["facts"])
 
@@ -357,7 +357,7 @@ def test_ends_without_a_pod_have_classes_too(sky: Sky) -> None:
 def test_a_lost_pods_task_says_why_and_waits_like_after_any_disruption(sky: Sky) -> None:
     sky.fly(replace(CLAIM, attempt=3))
     sky.flights.watched(PodGone("", "tasks", pod()), sky.now)
-    sky.flights.log_finished(CLAIM.attempt_id)
+    sky.flights.log_finished(CLAIM.attempt_id, sky.now)
     found = outcome(sky.write())
     assert isinstance(found, Retry)
     assert (found.delay, found.reason, found.counts) == (4.0, "lost", False)
@@ -496,5 +496,156 @@ def test_a_pod_that_is_not_in_a_whole_list_is_lost(sky: Sky) -> None:
     sky.fly()
     sky.see(pod())
     sky.flights.watched(Listed("", "tasks", frozenset(), began=sky.now), sky.now)
-    sky.flights.log_finished(CLAIM.attempt_id)
+    sky.flights.log_finished(CLAIM.attempt_id, sky.now)
     assert outcome(sky.write()).reason == "lost"
+
+
+# -- what the launcher's own code stumbles over
+
+
+NEIGHBOUR = replace(CLAIM, id=8, token="token-8", attempt_id="9b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c12")
+
+
+class Clumsy(Sky):
+    """It stumbles whenever it judges, or starts to read the log of, the pod of one attempt."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+        super().__init__()
+        course = self.flights.course
+        real = getattr(course, where)
+
+        def stumble(flight: Flight, *rest: Any) -> Any:
+            if flight.attempt_id == CLAIM.attempt_id:
+                raise KeyError("so the test wants it")
+            return real(flight, *rest)
+
+        monkeypatch.setattr(course, where, stumble)
+
+
+def of_neighbour(there: Pod) -> Pod:
+    labels = there["metadata"]["labels"] | {"halfstep.io/attempt": NEIGHBOUR.attempt_id}
+    return there | {"metadata": there["metadata"] | {"labels": labels}}
+
+
+@pytest.mark.parametrize("where", ["see", "_judge", "_start", "park", "_decide"])
+def test_a_pod_that_is_stumbled_over_is_told_to_end_and_its_task_fails_for_good(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    sky = Clumsy(monkeypatch, where)
+    sky.claim()
+    sky.claim(NEIGHBOUR)
+    sky.write()
+    sky.call()
+    sky.see(pod())
+    sky.see(finished(0))
+    sky.see(of_neighbour(finished(0)))
+    sky.wait(3)
+    out = sky.write()
+    sky.wait(3)
+    out.merge(sky.write())
+    ends = {ending.claim.id: ending.outcome for ending in out.endings}
+    assert isinstance(ends[8], Succeeded)
+    assert (type(ends[7]), ends[7].reason, ends[7].final) == (Failed, "unreadable", True)
+    assert "KeyError: 'so the test wants it'" in ends[7].error
+    assert not out.retries
+    sky.wait(3)
+    assert sky.api.words().count("create") == 2
+    assert len(sky.flights) == 0
+
+
+def test_a_stumble_over_the_answer_to_a_create_looks_for_the_pod_and_makes_no_other(sky: Sky) -> None:
+    def breaks(*_: Any, **__: Any) -> CreateOutcome:
+        sky.api.asked.append(("create", {}))
+        raise TypeError("not JSON serializable")
+
+    sky.api.create_pod = breaks  # type: ignore[method-assign]
+    sky.fly()
+    sky.wait(2)
+    assert sky.api.words() == ["create", "get"]
+    found = outcome(sky.write())
+    assert (found.reason, found.final) == ("unreadable", True)
+    sky.wait(600)
+    assert sky.api.words() == ["create", "get"]
+
+
+def test_a_pod_that_is_there_after_such_an_answer_gets_its_own_verdict(sky: Sky) -> None:
+    sky.api.create_pod = lambda *_, **__: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    sky.api.there = pod()
+    sky.fly()
+    sky.wait(2)
+    sky.see(finished(0))
+    assert isinstance(outcome(sky.write()), Succeeded)
+
+
+def test_a_cancelled_task_that_is_stumbled_over_ends_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    sky = Clumsy(monkeypatch, "_judge")
+    sky.fly()
+    sky.flights.hear(Incoming(cancelled=[7]), sky.now)
+    sky.see(deleted(finished(143), at="2026-11-23T05:00:35Z", grace=30))
+    assert outcome(sky.write()) == Cancelled()
+
+
+def test_a_program_that_still_runs_when_it_is_stumbled_over_has_its_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    sky = Clumsy(monkeypatch, "_judge")
+    sky.options = {"grace": 77}
+    sky.fly()
+    sky.see(pod())
+    sky.write()
+    sky.call()
+    assert [told["grace"] for word, told in sky.api.asked if word == "delete"] == [77, 77]
+    assert sky.api.words()[-1] == "release"
+
+
+def test_a_pod_of_nobody_that_has_no_uid_is_left_alone(sky: Sky) -> None:
+    there = pod()
+    del there["metadata"]["uid"]
+    sky.see(there)
+    sky.flights.hear(Incoming(garbage=[CLAIM.attempt_id]), sky.now)
+    sky.call()
+    assert sky.api.words() == []
+
+
+@pytest.mark.parametrize("delay", ["1e300", "1" + "0" * 300])
+def test_a_delay_that_a_program_asks_for_ends_before_time_does(sky: Sky, delay: str) -> None:
+    asked = f'{{"halfstep": 1, "kind": "retry", "body": "[\\"later\\", {delay}, \\"mine\\", true]"}}'
+    sky.fly(replace(CLAIM, operator="python"))
+    sky.see(finished(1, None, asked, operator="python"))
+    found = outcome(sky.write())
+    assert found.reason in ("mine", "result")
+    assert not isinstance(found, Retry) or found.delay <= 31_536_000
+
+
+# -- poison
+
+
+@pytest.mark.parametrize("there", [None, pod()])
+def test_a_poisonous_task_is_not_even_planned_and_a_pod_that_is_there_gets_its_verdict(there: Pod | None) -> None:
+    planned: list[Claim] = []
+    sky = Sky(lambda claim: planned.append(claim) or Failed("never"))  # type: ignore[func-returns-value]
+    sky.api.there = there
+    sky.claim(replace(ADOPTED, pod_uid=None, alone=True), Past(facts={"poison": "5 launchers died."}))
+    sky.write()
+    sky.call()
+    assert (planned, sky.api.words()) == ([], ["get"])
+    if there is None:
+        assert outcome(sky.write()) == Failed("5 launchers died.", "poison", final=True)
+    else:
+        assert sky.facts()["poison"] == "5 launchers died."
+        sky.see(finished(0))
+        assert isinstance(outcome(sky.write()), Succeeded)
+
+
+def test_a_poisonous_task_that_was_cancelled_ends_cancelled(sky: Sky) -> None:
+    sky.claim(replace(ADOPTED, pod_uid=None), Past(facts={"poison": "5 launchers died."}))
+    sky.flights.hear(Incoming(cancelled=[7]), sky.now)
+    sky.write()
+    sky.call()
+    assert outcome(sky.write()) == Cancelled()
+
+
+def test_that_a_suspect_did_no_harm_is_told_at_once(sky: Sky) -> None:
+    sky.claim(replace(CLAIM, alone=True))
+    sky.write()
+    sky.call()
+    (row,) = sky.flights.take_outgoing().pods.values()
+    assert row.uid == UID

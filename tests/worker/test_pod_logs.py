@@ -246,7 +246,7 @@ def test_an_adopters_hook_sees_what_was_stored_before_too(fake: FakeCluster, sto
 
 
 def test_the_hook_sees_whole_lines_of_main_only_and_decides_what_is_stored(fake: FakeCluster, store: Store, collect: Any) -> None:
-    progress = "x" * 50_000
+    progress = '"' + "x" * 15_000 + '"'
     fake.log("pa", "before", at=START)
     for n, line in enumerate(frame("progress", progress)):
         fake.log("pa", line, at=START + 1 + n / 1000)
@@ -257,6 +257,13 @@ def test_the_hook_sees_whole_lines_of_main_only_and_decides_what_is_stored(fake:
     assert [text for _, stream, text in store.lines["a"] if stream == "stdout"] == ["before", "after"]
     assert len(store.texts()) == 3, "the side's line is stored as it is"
     assert frames.progress == progress
+
+
+def test_what_a_node_says_in_place_of_a_log_can_be_stored_whatever_it_is(fake: FakeCluster, store: Store, collect: Any) -> None:
+    fake.meet("log", *[Says(200, body=b"unable \0 to read \xff")] * 3)
+    finish(collect(LATE), source())
+    ((_, stream, text),) = store.lines["a"]
+    assert (stream, "unable" in text, "\0" in text) == ("log", True, False)
 
 
 def test_a_full_log_is_read_to_its_end_when_its_pod_has_ended_and_all_the_time_where_a_hook_wants_it(

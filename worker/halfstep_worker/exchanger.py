@@ -223,13 +223,18 @@ class Exchanger(threading.Thread):
             or lease_left(self._pulse, self._settings, now=now) < self._settings.lease_seconds / 4
         ):
             return Wish(0, token)
-        if held and any(claim.alone for claim in self._ledger.running()):
+        company = self._company()
+        if any(claim.alone for claim in company):
             return Wish(0, token)
-        if self._patience.suspects and held == 0:
+        if self._patience.suspects and not company:
             return Wish(1, token, alone=True, waiting=self._polling.idle)
         if self._patience.runs_dry(now):
             return Wish(0, token)
         return Wish(free, token, waiting=self._polling.idle)
+
+    def _company(self) -> list[Claim]:
+        """What a suspect would not be alone with here."""
+        return self._ledger.running() if self._ledger.unended > 0 else []
 
     def _turn(self) -> Turn:
         settings = self._settings

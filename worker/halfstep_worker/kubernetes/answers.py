@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from halfstep.errors import HalfstepError
+from halfstep_worker.children.storable import plain
+from halfstep_worker.kubernetes.objects import inside, listed
 from halfstep_worker.kubernetes.values import Created, CreateOutcome, Refused, TryLater
 
 LATER_SECONDS = 2.0
@@ -50,7 +52,7 @@ class Reply:
         """The body, parsed. Raises ApiError if it is no JSON (a proxy's page)."""
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ApiError(f"The answer is no JSON: {_text(self.body)}", status=self.status, unknown=True) from error
 
     def error(self, doing: str) -> ApiError:
@@ -72,10 +74,10 @@ def reason_of(body: bytes) -> str:
 def message_of(body: bytes) -> str:
     """What a Status object says, for people: the fields at fault if it names them, else its message."""
     status = _status(body)
-    causes = (status.get("details") or {}).get("causes") or []
+    causes = listed(inside(status, "details"), "causes")
     told = [f"{cause['field']}: {cause.get('message', '')}" for cause in causes if cause.get("field")]
     said = "; ".join(told[:CAUSES]) or _OBJECT.sub("", str(status.get("message") or "")) or _text(body)
-    return said[:MESSAGE_CHARACTERS] or "no reason was given"
+    return plain(said[:MESSAGE_CHARACTERS]) or "no reason was given"
 
 
 def created(reply: Reply, *, where: str) -> CreateOutcome:
@@ -104,7 +106,7 @@ def _delay(reply: Reply, said: str) -> float | None:
 def _status(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic
@@ -19,7 +20,7 @@ from typing import NoReturn
 
 from halfstep import context
 from halfstep.context import Stopped
-from halfstep.errors import HalfstepError
+from halfstep.errors import HalfstepError, InvalidTask
 from halfstep.outcomes import Failed, Outcome, Succeeded
 from halfstep_worker.children.failures import failed
 from halfstep_worker.children.runner import Registry
@@ -30,20 +31,25 @@ from halfstep_worker.kubernetes.body_link import Link, Output
 from halfstep_worker.kubernetes.body_task import Task, read_task
 from halfstep_worker.kubernetes.ends import BODY_FAILED, BODY_STOPPED
 from halfstep_worker.kubernetes.frames import MESSAGE_BYTES, Sealed, seal
+from halfstep_worker.kubernetes.held import TerminationLog
 
 TASK_FILE = "/halfstep/task/task.json"
 TERMINATION_LOG = "/dev/termination-log"
+RECURSION = sys.getrecursionlimit()
+STRIKES = 1000
 SLOWEST_START = 600.0
 """Seconds; a process that is older when its body begins is taken for one whose age is not known."""
 
 
-def main(file: Path, termination_log: Path) -> int:
+def main(file: Path, termination_log: TerminationLog) -> int:
     """The whole life of the program; the exit code."""
-    output = Output()
+    here, output = os.getpid(), Output()
     link = Link(output)
     signal.signal(signal.SIGTERM, link.on_term)
     try:
-        sealed, code = _outcome(file, link)
+        outcome, limit = _outcome(file, link)
+        if os.getpid() != here:
+            os._exit(0)  # a fork of the body has come back, too: the outcome is the first one's
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on the outcome counts
     except Stopped:
         return BODY_STOPPED
@@ -51,20 +57,26 @@ def main(file: Path, termination_log: Path) -> int:
         return BODY_STOPPED
     _flush()
     link.flush()
-    _leave(sealed, output, termination_log)
-    return code
+    _leave(seal(outcome, limit=limit), output, termination_log)
+    return 0 if isinstance(outcome, Succeeded) else BODY_FAILED
 
 
-def _outcome(file: Path, link: Link) -> tuple[Sealed, int]:
+def _outcome(file: Path, link: Link) -> tuple[Outcome, int]:
+    """And the bytes of the termination message."""
     limit = MESSAGE_BYTES
     try:
         task = read_task(file)
         limit = task.message_bytes
         registry = _operators(task)
+    except InvalidTask as error:
+        return failed(error), limit
     except HalfstepError as error:
-        return seal(Failed(plain(str(error)), reason="config"), limit=limit), BODY_FAILED
-    outcome = _run(registry, task, link)
-    return seal(outcome, limit=limit), 0 if isinstance(outcome, Succeeded) else BODY_FAILED
+        return Failed(plain(str(error)), reason="config"), limit
+    except Stopped:
+        raise
+    except BaseException as error:  # of an import, SystemExit too
+        return replace(_failed(error), reason="config"), limit
+    return _run(registry, task, link), limit
 
 
 def _operators(task: Task) -> Registry:
@@ -85,13 +97,41 @@ def _run(registry: Registry, task: Task, link: Link) -> Outcome:
         link.ends_at = monotonic() + left
     context.enter(task_id=task.task_id, attempt=task.attempt, deadline_seconds=left, link=link)
     try:
-        return outcome_of(registry.run(task.operator, task.args), task.result_bytes)
+        try:
+            value = registry.run(task.operator, task.args)
+        finally:
+            _restore(link)
+        return outcome_of(value, task.result_bytes)
     except Stopped:
-        raise
+        if link.told:
+            raise
+        return Failed("Stopped: The body stopped itself.")
     except BaseException as error:  # SystemExit of a body ends the body, and is its failure
-        return failed(error)
+        _restore(link)
+        return _failed(error)
     finally:
         context.leave()
+
+
+def _failed(error: BaseException) -> Failed:
+    try:
+        return failed(error)
+    except BaseException:  # the body's own class, which can't even be shown
+        return Failed(f"The body raised {type(error).__name__}, which can't be shown.", "exception")
+
+
+def _restore(link: Link) -> None:
+    """Of what the body has done to the interpreter, that in which what is left to do would get stuck."""
+    for _ in range(STRIKES):
+        with contextlib.suppress(BaseException):  # a timer of the body's may strike meanwhile
+            sys.settrace(None)
+            sys.setprofile(None)
+            sys.setrecursionlimit(RECURSION)
+            for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+                signal.setitimer(timer, 0)
+            signal.signal(signal.SIGTERM, link.on_term)
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGTERM})
+            return
 
 
 def _age() -> float:
@@ -105,17 +145,17 @@ def _age() -> float:
     return age if 0.0 < age < SLOWEST_START else 0.0
 
 
-def _leave(sealed: Sealed, output: Output, termination_log: Path) -> None:
+def _leave(sealed: Sealed, output: Output, termination_log: TerminationLog) -> None:
     """The lines first: the message says that they are there."""
     for line in sealed.lines:
         output.write(line)
-    termination_log.write_text(sealed.message, encoding="utf-8")
+    termination_log.write(sealed.message)
 
 
 def _flush() -> None:
     """A stream that the body broke or closed is its own loss."""
     for file in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BaseException):
             file.flush()
 
 
@@ -126,7 +166,7 @@ def _program() -> NoReturn:
         for file in (sys.stdout, sys.stderr):
             if isinstance(file, TextIOWrapper):
                 file.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-        log = Path(os.environ.get("HALFSTEP_TERMINATION_LOG", TERMINATION_LOG))
+        log = TerminationLog(Path(os.environ.get("HALFSTEP_TERMINATION_LOG", TERMINATION_LOG)))
         code = main(Path(sys.argv[1] if len(sys.argv) > 1 else TASK_FILE), log)
     except BaseException:
         traceback.print_exc()

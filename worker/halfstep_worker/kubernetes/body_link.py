@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from math import inf
 from time import monotonic
 
 from halfstep.context import Stopped
 from halfstep_worker.children.storable import plain
 from halfstep_worker.kubernetes.frames import frame
+from halfstep_worker.kubernetes.held import Held
 
 UNKNOWN_REASON = "stopped"
 """What a body in a pod is told when its time was not over: SIGTERM says nothing of a cancel, an eviction or a person."""
@@ -21,21 +20,11 @@ class Output:
     """Lines of ours on the pod's log, by a descriptor of its own that a body can't close by closing 1."""
 
     def __init__(self) -> None:
-        self._fd = os.dup(1)
+        self._held = Held(1, 2)
 
     def write(self, line: str) -> None:
         """One line, by one system call. A log that can't be written is not the body's failure."""
-        data = line.encode(errors="replace") + b"\n"
-        with contextlib.suppress(OSError):
-            while data:
-                data = data[self._write(data) :]
-
-    def _write(self, data: bytes) -> int:
-        try:
-            return os.write(self._fd, data)
-        except BlockingIOError:  # some programs leave a shared pipe non-blocking
-            os.set_blocking(self._fd, True)
-            return os.write(self._fd, data)
+        self._held.write(line.encode(errors="replace") + b"\n")
 
 
 class Link:

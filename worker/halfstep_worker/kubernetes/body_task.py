@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from halfstep.errors import InvalidSettings
+from halfstep.errors import InvalidSettings, InvalidTask
 from halfstep.limits import RESULT_BYTES
 from halfstep_worker.kubernetes.frames import MESSAGE_BYTES
 
@@ -36,7 +36,7 @@ class Task:
 
 
 def read_task(file: Path, environment: Mapping[str, str] = os.environ) -> Task:
-    """InvalidSettings: no such file, or written by a launcher that speaks another protocol.
+    """InvalidSettings: no such file, or written by a launcher that speaks another protocol. InvalidTask: no args to be read.
 
     The source folder is HALFSTEP_SOURCE where the file names none.
     """
@@ -59,9 +59,13 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         spoken = read["protocol"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError) as error:
         named = f"{type(error).__name__}: {error}"
         raise InvalidSettings(f"There is no task in {file} ({named}); only a launcher starts this program.") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidTask(
+            f"The args can't be read by the Python of this image ({error}); make them shorter or flatter."
+        ) from None
     if spoken != PROTOCOL:
         raise InvalidSettings(
             f"The launcher writes tasks of version {spoken} and this image reads version {PROTOCOL}; "

@@ -82,7 +82,7 @@ class Cockpit:
             case Lines():
                 self._logs.take(thing, self.flights.course.outgoing, now)
             case LogDone(attempt_id=attempt_id):
-                self.flights.log_finished(attempt_id)
+                self.flights.log_finished(attempt_id, now)
 
     def take_outgoing(self, now: float) -> Outgoing:
         """What is to be written."""

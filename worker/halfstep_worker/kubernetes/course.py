@@ -10,23 +10,25 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from halfstep.events import emit
 from halfstep.failpoints import reach
 from halfstep.outcomes import Cancelled, Failed, Outcome
 from halfstep_worker.desk import Outgoing
-from halfstep_worker.kubernetes.closing import LATE_CREATE_SECONDS, Closing, uncounted
+from halfstep_worker.kubernetes.closing import LATE_CREATE_SECONDS, Closing
 from halfstep_worker.kubernetes.errands import Api, make
-from halfstep_worker.kubernetes.findings import kind_of
+from halfstep_worker.kubernetes.findings import Verdict, kind_of, known_of
 from halfstep_worker.kubernetes.flight import Flight, Stage
 from halfstep_worker.kubernetes.inbox import Answer, Calls
 from halfstep_worker.kubernetes.manifest import owned_by
 from halfstep_worker.kubernetes.pending import waiting_reason
 from halfstep_worker.kubernetes.reading import ending, has_started, main, meta, state
 from halfstep_worker.kubernetes.record import facts_of, row
-from halfstep_worker.kubernetes.stops import AGAIN_SECONDS, Stops
+from halfstep_worker.kubernetes.stops import AGAIN_SECONDS, Stops, stopping
+from halfstep_worker.kubernetes.stumbles import CURELESS, UNREADABLE, stumbled_over, told
 from halfstep_worker.kubernetes.timeline import trim
 from halfstep_worker.kubernetes.timers import Timers
 from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, TryLater
-from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, Known, Verdict, judge
+from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, judge
 
 CREATE_SECONDS = 10.0
 """Longest create call, on both ends; less when less is left of the lease."""
@@ -107,6 +109,8 @@ class Course:
                 self._refused(flight, Failed(message, "refused", final=True))
             case "create", TryLater(delay=delay, unknown=unknown, message=message):
                 self._try_later(flight, now + delay, message, unknown)
+            case "create" | "furnish", error if isinstance(error, CURELESS):
+                self.stumbled(flight, error, now)
             case "create", Exception() as error:
                 self._try_later(flight, now + 1.0, f"{type(error).__name__}: {error}", unknown=True)
             case "look", found:
@@ -140,6 +144,8 @@ class Course:
         flight.stage, flight.uid, flight.manifest = Stage.PARKED, uid, None
         flight.parked_at = now if flight.parked_at is None else flight.parked_at
         self.changed.add(flight.attempt_id)
+        if flight.claim.alone:
+            self.write_facts(flight)  # at once: the next suspect waits until this one is known to do no harm
         self._timers.set(flight.parked_at + flight.startup_timeout, flight.attempt_id, "startup")
         if flight.stop_reason is not None:
             self._stops.delete(flight)
@@ -151,7 +157,8 @@ class Course:
                 self.see(flight, trim(found), now)
             case None if flight.stage is Stage.INTENDED:
                 refusal = flight.refusal or Failed("The pod was never made.", "refused")
-                self.end(flight, refusal, refusal.reason)
+                cancelled = flight.stop_reason == "cancelled"
+                self.end(flight, Cancelled() if cancelled else refusal, "cancelled" if cancelled else refusal.reason)
             case Exception():
                 self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "create")
 
@@ -191,7 +198,7 @@ class Course:
             self._note_deletion(flight, pod, now)
         if not flight.followed and state(main(pod), "running") is not None:
             self._start(flight, now)
-        self._tell(flight, waiting_reason(pod) or _stopping(flight))
+        self._tell(flight, waiting_reason(pod) or stopping(flight))
         self.changed.add(flight.attempt_id)
         self._judge(flight, pod, now)
         self._stops.give_up_the_hopeless(flight)
@@ -219,23 +226,9 @@ class Course:
             self._judge(flight, pod or flight.pod or {}, now)
 
     def _judge(self, flight: Flight, pod: Pod, now: float) -> None:
-        verdict = judge(pod, self._known(flight, now))
+        verdict = judge(pod, known_of(flight, now))
         if verdict is not None:
             self._decide(flight, verdict)
-
-    @staticmethod
-    def _known(flight: Flight, now: float) -> Known:
-        claim = flight.claim
-        return Known(
-            stop_reason=flight.stop_reason,
-            gave_up=flight.gave_up,
-            began=flight.running_since is not None,
-            deleted_while_running=flight.deleted_early,
-            timeout=claim.timeout,
-            gone=flight.vanished,
-            forced_for=None if flight.forced_since is None else now - flight.forced_since,
-            uncounted=uncounted(flight.claim),
-        )
 
     # -- ends
 
@@ -260,6 +253,21 @@ class Course:
         flight.stage = Stage.ENDING
         flight.verdict, flight.kind = outcome, kind
         self._closing.write(flight, outcome, self.outgoing)
+
+    def stumbled(self, flight: Flight, error: Exception, now: float) -> None:
+        """We can't make sense of something of this flight: it ends, and it alone. A pod that may be there is looked for first."""
+        emit("pod.stumbled", task=flight.claim.id, error=told(error))
+        what = "what the cluster, or the program itself, says of the task's pod"
+        failed = Failed(stumbled_over(what, error), UNREADABLE, final=True)
+        if flight.stage is Stage.CLEANING:
+            self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "clean")
+        elif flight.stage is Stage.CREATING or (flight.stage is Stage.INTENDED and flight.doubtful):
+            flight.stage, flight.doubtful, flight.refusal, flight.manifest = Stage.INTENDED, True, failed, None
+            self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "create")
+        elif not flight.written:
+            if flight.uid is not None:
+                self._stops.delete(flight)
+            self._closing.break_off(flight, failed, self.outgoing)
 
     # -- deadlines, and what people see
 
@@ -289,10 +297,3 @@ class Course:
     def write_facts(self, flight: Flight) -> None:
         """What is known of the pod goes to SQL."""
         self.outgoing.pods[flight.attempt_id] = row(flight, self._cluster, told=facts_of(flight))
-
-
-def _stopping(flight: Flight) -> str | None:
-    """For people: what we wait for once we have given a pod up."""
-    if flight.stop_reason != "startup" or flight.gave_up is None:
-        return None
-    return f"{flight.gave_up.error} It is being deleted; whether it began is known when its node has answered."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import NamedTuple
 
+from halfstep_worker.kubernetes.objects import number, whole
 from halfstep_worker.kubernetes.reading import (
     OVER,
     condition,
@@ -97,28 +98,30 @@ def was_deleted_first(pod: Pod) -> bool:
     `deletionTimestamp` is the request plus the grace. When all has ended the kubelet deletes again with grace 0, and the API
     server moves it to that moment (older ones: to that of the request). In doubt, yes: a success needs evidence.
     """
+    if not meta(pod).get("deletionTimestamp"):
+        return False
     at = seconds(meta(pod).get("deletionTimestamp"))
     ended = seconds((ending(pod) or {}).get("finishedAt"))
     if at is None or ended is None:
-        return at is not None
+        return True
     return not _was_reported_before(pod) and ended >= _earliest_request(pod, at)
 
 
 def _was_reported_before(pod: Pod) -> bool:
     """The kubelet reported the pod's end in a status for an object that had not been deleted yet (Kubernetes 1.34 and later)."""
-    reported, now = status(pod).get("observedGeneration"), meta(pod).get("generation")
+    reported, now = whole(status(pod).get("observedGeneration")), whole(meta(pod).get("generation"))
     return phase(pod) in OVER and reported is not None and now is not None and reported < now
 
 
 def _earliest_request(pod: Pod, at: float) -> float:
     """The earliest time at which the deletion can have been asked for."""
-    grace = float(meta(pod).get("deletionGracePeriodSeconds") or 0)
+    grace = number(meta(pod).get("deletionGracePeriodSeconds")) or 0.0
     if grace > 0:
         return at - grace
     if at > _last_end(pod) + LAST_DELETE_SECONDS:
         return at  # a kubelet would have done it earlier: somebody deleted a pod that had ended
-    usual = spec(pod).get("terminationGracePeriodSeconds")
-    return at - (USUAL_GRACE_SECONDS if usual is None else float(usual)) - LAST_DELETE_SECONDS
+    usual = number(spec(pod).get("terminationGracePeriodSeconds"))
+    return at - (USUAL_GRACE_SECONDS if usual is None else usual) - LAST_DELETE_SECONDS
 
 
 def _last_end(pod: Pod) -> float:

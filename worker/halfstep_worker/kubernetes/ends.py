@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from typing import Any
 
 from halfstep.outcomes import Failed, Succeeded
@@ -11,6 +12,7 @@ from halfstep_worker.children.storable import Unstorable, json_text
 from halfstep_worker.kubernetes.exits import exit_sentence, last_words
 from halfstep_worker.kubernetes.findings import Known, Verdict, failed, kind_of, lost
 from halfstep_worker.kubernetes.frames import Elsewhere, message_limit, opened
+from halfstep_worker.kubernetes.objects import listed, whole
 from halfstep_worker.kubernetes.reading import image, is_body, spec
 from halfstep_worker.kubernetes.values import Pod
 
@@ -24,8 +26,8 @@ BODY_STOPPED = 143
 
 def of_container(pod: Pod, end: dict[str, Any], known: Known) -> Verdict:
     """`end`: the state `terminated` of the main container."""
-    code, reason = int(end.get("exitCode") or 0), end.get("reason")
-    if "exitCode" not in end or reason == "ContainerStatusUnknown" or (reason == "Unknown" and code == 255):
+    code, reason = whole(end.get("exitCode")), end.get("reason")
+    if code is None or reason == "ContainerStatusUnknown" or (reason == "Unknown" and code == 255):
         return lost("The node lost the pod's container, so nobody knows how it ended.")
     if reason in ("StartError", "ContainerCannotRun"):
         return _not_runnable(pod, end)
@@ -54,26 +56,32 @@ def _of_program(pod: Pod, message: str, known: Known) -> Verdict:
     """A program that knows nothing of us: its result is its termination message, if that is JSON."""
     text = message.strip()
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         # A kubelet keeps the end of a message that is too long, so it is there that JSON can be told.
-        if (text[:1] in ("{", "[") or text[-1:] in ("}", "]")) and len(message.encode()) >= _room(pod):
+        if (text[:1] in ("{", "[") or text[-1:] in ("}", "]")) and len(message.encode(errors="replace")) >= _room(pod):
             return failed("result", "result", _TOO_LARGE, final=True)
         return Verdict(Succeeded('{"exit_code": 0}'), "succeeded")
     try:
-        json_text(value, known.result_bytes)
+        again = json_text(value, known.result_bytes)
     except Unstorable as error:
         return failed("result", "result", str(error), final=True)
-    return Verdict(Succeeded(text), "succeeded")
+    # As it was written, unless what a reader passes over stands in it: the first of two values of one name holds a NUL, say.
+    return Verdict(Succeeded(again if "\\u0000" in text else text), "succeeded")
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
+def _finite(text: str) -> float:
+    """1e999 reads as infinite, which is refused; so is 1e-99999, which reads as 0 and has more digits than the database takes."""
+    return float(text) if len(text.lower().partition("e")[2]) < 6 else inf
+
+
 def _room(pod: Pod) -> int:
     wanted = spec(pod)
-    return message_limit(len(wanted.get("containers") or ()) + len(wanted.get("initContainers") or ()))
+    return message_limit(len(listed(wanted, "containers")) + len(listed(wanted, "initContainers")))
 
 
 def _of_body(pod: Pod, end: dict[str, Any], code: int, known: Known) -> Verdict:

@@ -36,11 +36,11 @@ def make(api: Api, namespace: str, manifests: tuple[Pod, Pod | None], seconds: f
     return made if isinstance(beside, Created) else beside
 
 
-def take_away(api: Api, namespace: str, name: str, uid: str, *, keep: bool) -> bool:
-    """After the verdict: the pod goes, or stays without our finalizer."""
+def take_away(api: Api, namespace: str, name: str, uid: str, *, keep: bool, grace: int = 0) -> bool:
+    """After the verdict: the pod goes, or stays without our finalizer. grace: seconds for what may still run in it."""
     reach("pod.delete")
     if not keep:
-        api.delete_pod(namespace, name, uid=uid, grace=0)
+        api.delete_pod(namespace, name, uid=uid, grace=grace)
     reach("pod.deleted")
     return api.release_pod(namespace, name, keep=keep, uid=uid)
 

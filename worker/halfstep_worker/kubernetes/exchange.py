@@ -26,6 +26,8 @@ class PodExchanger(Exchanger):
         super().__init__(settings, desk, pulse)
         self._book = PodBook(self._database)
         self._adopt_at = 0.0
+        self._making: dict[str, Claim] = {}
+        """By attempt: claims of which SQL does not know yet that their pods are there, or why not."""
 
     def installation(self) -> str:
         """The id that our pods are labelled with. Called before the thread starts. Raises HalfstepError."""
@@ -51,6 +53,9 @@ class PodExchanger(Exchanger):
         reach("pod.intended")
         intended = [row.attempt_id for row in rows if row.uid is None]
         self._desk.deliver(Incoming(intended=[attempt for attempt in intended if attempt in written]))
+        for row in rows:
+            if row.uid is not None or row.facts is not None:
+                self._making.pop(row.attempt_id, None)
 
     def _send_chunks(self, chunks: list[dict[str, Any]]) -> None:
         """With the claims that they are of: chunks of those that somebody else holds by now are refused."""
@@ -58,8 +63,17 @@ class PodExchanger(Exchanger):
         ours = [chunk | {"token": held[chunk["task_id"]].token} for chunk in chunks if chunk["task_id"] in held]
         self._book.write_log(ours)
 
+    def _company(self) -> list[Claim]:
+        """Only the claims whose pods are just being made: those that run, thousands perhaps, can't be what a launcher dies of."""
+        held = self._ledger.held
+        self._making = {attempt: claim for attempt, claim in self._making.items() if held.get(claim.id) is claim}
+        return list(self._making.values())
+
     def _adopt(self, now: float) -> None:
-        done = self._book.adopt(self._turn(), token=str(uuid4()), batch=ADOPT_BATCH)
+        company = self._company()
+        if any(claim.alone for claim in company):
+            return
+        done = self._book.adopt(self._turn(), token=str(uuid4()), batch=ADOPT_BATCH, free=not company)
         if not done.mine:
             self._uncertain = True
             return
@@ -74,6 +88,7 @@ class PodExchanger(Exchanger):
         known = [claim for claim in claims if claim.pod_namespace is not None]
         pasts = self._pasts(known) if known else {}
         if claims:
+            self._making |= {claim.attempt_id: claim for claim in claims if claim.pod_uid is None}
             self._ledger.accept(claims)
             self._desk.deliver(Incoming(claims=claims, pasts=pasts))
 

@@ -17,9 +17,9 @@ def exit_sentence(what: str, code: int) -> str:
     return f"{what} exited with code {code}{name}."
 
 
-def last_words(message: str | None) -> str:
+def last_words(message: object) -> str:
     """The last lines of a termination message, after a space; nothing if it is empty."""
-    lines = [line.rstrip() for line in (message or "").splitlines() if line.strip()]
+    lines = [line.rstrip() for line in str(message or "").splitlines() if line.strip()]
     text = "\n".join(lines[-WORDS_LINES:])
-    kept = text.encode()[-WORDS_BYTES:].decode(errors="ignore").strip()
+    kept = text.encode(errors="replace")[-WORDS_BYTES:].decode(errors="ignore").strip()
     return f" Its last words: {kept}" if kept else ""

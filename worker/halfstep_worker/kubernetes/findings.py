@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from halfstep.claims import Claim
 from halfstep.limits import RESULT_BYTES
 from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Succeeded
 from halfstep_worker.children.storable import plain
+from halfstep_worker.kubernetes.flight import Flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,25 @@ class Known:
     """Earlier attempts of the task that ended without being counted; the pauses between them grow."""
     result_bytes: int = RESULT_BYTES
     """The largest result."""
+
+
+def known_of(flight: Flight, now: float) -> Known:
+    """What this launcher has seen and done. now: monotonic."""
+    return Known(
+        stop_reason=flight.stop_reason,
+        gave_up=flight.gave_up,
+        began=flight.running_since is not None,
+        deleted_while_running=flight.deleted_early,
+        timeout=flight.claim.timeout,
+        gone=flight.vanished,
+        forced_for=None if flight.forced_since is None else now - flight.forced_since,
+        uncounted=uncounted(flight.claim),
+    )
+
+
+def uncounted(claim: Claim) -> int:
+    """Earlier attempts of the task that ended without being counted."""
+    return max(0, claim.attempt - claim.failures - 1)
 
 
 @dataclass(frozen=True, slots=True)

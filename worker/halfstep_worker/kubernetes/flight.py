@@ -54,6 +54,7 @@ class Flight:
     vanished: bool = False  # the object does not exist any more
     verdict: Outcome | None = None
     kind: str | None = None  # the verdict's class
+    written: bool = False  # the end is on its way to SQL
     framed: str | None = None  # digest of the outcome that stands in the log
 
     @classmethod

@@ -15,8 +15,9 @@ from halfstep_worker.kubernetes.errands import Api, take_stranger
 from halfstep_worker.kubernetes.flight import ON_FINISH, Flight, Stage
 from halfstep_worker.kubernetes.inbox import Answer, Calls
 from halfstep_worker.kubernetes.names import ATTEMPT, KEEP
+from halfstep_worker.kubernetes.objects import inside
 from halfstep_worker.kubernetes.reading import OVER, meta, phase
-from halfstep_worker.kubernetes.record import inherit
+from halfstep_worker.kubernetes.record import inherit, poison
 from halfstep_worker.kubernetes.timers import Timers
 from halfstep_worker.kubernetes.values import Listed, Pod, PodGone, PodSeen, WatchEvent
 
@@ -73,17 +74,17 @@ class Flights:
         for claim in incoming.lost:
             self._drop(claim)
         for id in incoming.cancelled:
-            self._cancel(id)
+            self._cancel(id, now)
         for attempt_id in incoming.intended:
-            self._intended(attempt_id, now)
+            self._step(attempt_id, lambda flight: self._intended(flight, now), now)
         for claim in incoming.settled:
-            self._on(claim.attempt_id, self.course.settled)
+            self._step(claim.attempt_id, self.course.settled, now)
         for attempt_id in incoming.garbage:
             self._remove_stranger(attempt_id)
 
     def _begin(self, claim: Claim, past: Past | None, now: float) -> None:
         self.alive()
-        planned = self._planner(claim)
+        planned = poison(past) or self._planner(claim)
         if isinstance(planned, Failed) and claim.pod_namespace is None:
             self.course.outgoing.endings.append(Ending(claim, planned))
             return
@@ -91,6 +92,10 @@ class Flights:
             self._drop(ours.claim)  # we were taken for dead, and adopt our own
         flight = planned if isinstance(planned, Flight) else Flight.adopted_as_it_is(claim, planned)
         self._flights[claim.attempt_id] = flight
+        self._step(claim.attempt_id, lambda flight: self._take_up(flight, past, now), now)
+
+    def _take_up(self, flight: Flight, past: Past | None, now: float) -> None:
+        claim = flight.claim
         if claim.pod_namespace is not None:
             self._adopt(flight, claim.pod_namespace, past or Past(), now)
         if claim.pod_uid is not None:
@@ -114,21 +119,25 @@ class Flights:
             if flight.pod is not None and not flight.vanished:
                 self._strangers[flight.attempt_id] = PodSeen(self._cluster, flight.namespace, flight.pod)
 
-    def _cancel(self, id: int) -> None:
-        for flight in [flight for flight in self._flights.values() if flight.claim.id == id]:
-            self.course.stop(flight, "cancelled")
+    def _cancel(self, id: int, now: float) -> None:
+        for attempt_id in [flight.attempt_id for flight in self._flights.values() if flight.claim.id == id]:
+            self._step(attempt_id, lambda flight: self.course.stop(flight, "cancelled"), now)
 
-    def _intended(self, attempt_id: str, now: float) -> None:
-        flight = self._flights.get(attempt_id)
-        if flight is not None and not flight.recorded:
+    def _intended(self, flight: Flight, now: float) -> None:
+        if not flight.recorded:
             flight.recorded = True
             if flight.stage is Stage.INTENDED:
                 self.course.create(flight, now)
 
-    def _on(self, attempt_id: str, act: Callable[[Flight], None]) -> None:
+    def _step(self, attempt_id: str, act: Callable[[Flight], None], now: float) -> None:
+        """One step of one attempt, if it is ours. Whatever it stumbles over is that attempt's own: nobody else's step is lost."""
         flight = self._flights.get(attempt_id)
-        if flight is not None:
+        if flight is None:
+            return
+        try:
             act(flight)
+        except Exception as error:
+            self.course.stumbled(flight, error, now)
 
     def _forget(self, flight: Flight) -> None:
         self._logs.forget(flight)
@@ -142,7 +151,7 @@ class Flights:
     def answered(self, answer: Answer, now: float) -> None:
         """A call has ended."""
         self._calls.open -= 1
-        self._on(answer.attempt_id, lambda flight: self.course.answered(flight, answer, now))
+        self._step(answer.attempt_id, lambda flight: self.course.answered(flight, answer, now), now)
 
     def watched(self, event: WatchEvent, now: float) -> None:
         """A pod was seen, is gone, or a whole list was delivered."""
@@ -151,14 +160,13 @@ class Flights:
                 self._seen(event, _label(pod, ATTEMPT), now)
             case PodGone(pod=pod):
                 self._strangers.pop(_label(pod, ATTEMPT), None)
-                self._on(_label(pod, ATTEMPT), lambda flight: self.course.gone(flight, pod, now))
+                self._step(_label(pod, ATTEMPT), lambda flight: self.course.gone(flight, pod, now), now)
             case Listed():
                 self._listed(event, now)
 
     def _seen(self, event: PodSeen, attempt_id: str, now: float) -> None:
-        flight = self._flights.get(attempt_id)
-        if flight is not None:
-            self.course.see(flight, event.pod, now)
+        if attempt_id in self._flights:
+            self._step(attempt_id, lambda flight: self.course.see(flight, event.pod, now), now)
         else:
             self._strangers[attempt_id] = event
 
@@ -169,25 +177,25 @@ class Flights:
                 continue
             known = flight.pod is not None or flight.adopted or (flight.parked_at or 0.0) < listed.began
             if flight.stage is Stage.PARKED and known:
-                self.course.gone(flight, flight.pod or {}, now)
+                self._step(flight.attempt_id, lambda flight: self.course.gone(flight, flight.pod or {}, now), now)
 
-    def log_finished(self, attempt_id: str) -> None:
+    def log_finished(self, attempt_id: str, now: float) -> None:
         """A pod's log has been read to its end."""
-        self._on(attempt_id, self.course.log_finished)
+        self._step(attempt_id, self.course.log_finished, now)
 
     def heard(self, attempt_id: str, word: str, now: float) -> None:
         """A timer rang."""
-        self._on(attempt_id, lambda flight: self.course.heard(flight, word, now))
+        self._step(attempt_id, lambda flight: self.course.heard(flight, word, now), now)
 
     # -- now and then
 
-    def write_facts(self) -> None:
+    def write_facts(self, now: float) -> None:
         """What has changed since the last call goes to SQL."""
         changed, self.course.changed = self.course.changed, set()
         for attempt_id in changed:
             flight = self._flights.get(attempt_id)
             if flight is not None and not flight.is_over:
-                self.course.write_facts(flight)
+                self._step(attempt_id, self.course.write_facts, now)
 
     def doubt(self) -> None:
         """Asks whether the pods that no flight explains are still needed by anybody."""
@@ -196,9 +204,9 @@ class Flights:
 
     def _remove_stranger(self, attempt_id: str) -> None:
         seen = self._strangers.pop(attempt_id, None)
-        if seen is None:
+        about = {} if seen is None else meta(seen.pod)
+        if seen is None or not (about.get("name") and about.get("uid")):
             return
-        about = seen.pod["metadata"]
         keep = partial(self._api.release_pod, seen.namespace, about["name"], keep=True, uid=about["uid"])
         self._calls.submit(attempt_id, "garbage", keep if _is_wanted(seen.pod) else partial(take_stranger, self._api, seen))
 
@@ -213,9 +221,9 @@ class Flights:
 
 def _is_wanted(pod: Pod) -> bool:
     """A pod that has ended, of a task that wanted it kept; its name had to stay taken for a while first."""
-    wish = meta(pod).get("annotations", {}).get(ON_FINISH)
+    wish = inside(meta(pod), "annotations").get(ON_FINISH)
     return phase(pod) in OVER and (wish == "keep" or (wish == "keep_on_failure" and phase(pod) == "Failed"))
 
 
 def _label(pod: Pod, name: str) -> str:
-    return str(pod.get("metadata", {}).get("labels", {}).get(name, ""))
+    return str(inside(meta(pod), "labels").get(name, ""))

@@ -13,10 +13,11 @@ import json
 import re
 from typing import NamedTuple
 
+from halfstep.context import PROGRESS_BYTES
 from halfstep.limits import ERROR_BYTES, RESULT_BYTES
-from halfstep.outcomes import Outcome
-from halfstep_worker.children.messages import pack, unpack
-from halfstep_worker.children.storable import outcome_of
+from halfstep.outcomes import Outcome, Succeeded
+from halfstep_worker.children.messages import NAMES, unpack
+from halfstep_worker.children.storable import Unstorable, json_text, outcome_of
 
 VERSION = 1
 MESSAGE_BYTES = 4096
@@ -28,6 +29,8 @@ LINE_BYTES = 4096
 TEXT_BYTES = 2 * RESULT_BYTES + 4 * ERROR_BYTES
 """The longest text that is put together again, unless more is allowed; quoting makes a result at most twice as long."""
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+"""Bound now: a body may change the module `json` for its own ends."""
 _MARK = "\x1fhalfstep "
 _CHUNK_BYTES = (LINE_BYTES - 64) // 4 * 3
 _LINE = re.compile(r"\x1fhalfstep (outcome|progress) (\d{1,6})/(\d{1,6}) ([A-Za-z0-9+/=]*)$")
@@ -53,24 +56,26 @@ def message_limit(containers: int) -> int:
 
 def seal(outcome: Outcome, *, limit: int = MESSAGE_BYTES) -> Sealed:
     """What a body's program writes when it ends; `limit`: bytes of the termination message."""
-    kind, body = pack(outcome)
-    text = json.dumps({"halfstep": VERSION, "kind": kind, "body": body}, ensure_ascii=False)
+    kind, body = "succeeded", getattr(outcome, "result", "")
+    if not isinstance(outcome, Succeeded):
+        kind, body = NAMES[type(outcome)], _encode([getattr(outcome, name) for name in outcome.__slots__])
+    text = _encode({"halfstep": VERSION, "kind": kind, "body": body})
     if len(text.encode()) <= limit:
         return Sealed(text, [])
-    return Sealed(json.dumps({"halfstep": VERSION, "digest": _digest(text)}), frame("outcome", text))
+    return Sealed(_encode({"halfstep": VERSION, "digest": _digest(text)}), frame("outcome", text))
 
 
 def opened(message: str | None, *, limit: int = RESULT_BYTES) -> Outcome | Elsewhere | None:
     """What a termination message says; None: no program of ours wrote it. `limit`: bytes of a result.
 
-    User code may have written it: its outcome is checked like any other.
+    User code may have written it, with any content: its outcome is checked like any other, and what can't be is none of ours.
     """
     try:
         read = json.loads(message or "")
         if read["halfstep"] != VERSION:
             return None
         return Elsewhere(str(read["digest"])) if "digest" in read else outcome_of(unpack(read["kind"], read["body"]), limit)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except Exception:
         return None
 
 
@@ -124,7 +129,16 @@ class Frames:
         except binascii.Error:
             return
         if number == count:
-            self._texts[word] = b"".join(self._parts.pop(word)).decode(errors="replace")
+            self._keep(word, b"".join(self._parts.pop(word)).decode(errors="replace"))
+
+    def _keep(self, word: str, text: str) -> None:
+        """Anybody may print such lines: progress goes into a statement as it is, so it has to be JSON that can be stored."""
+        if word == "progress":
+            try:
+                text = json_text(json.loads(text), PROGRESS_BYTES)
+            except (ValueError, RecursionError, Unstorable):
+                return
+        self._texts[word] = text
 
 
 def _digest(text: str) -> str:

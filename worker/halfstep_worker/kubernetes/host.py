@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from halfstep_worker.kubernetes.objects import inside, listed
 from halfstep_worker.kubernetes.values import Pod
 
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
@@ -25,18 +26,6 @@ def containers_of(pod: Pod) -> list[Pod]:
 def volumes_of(pod: Pod) -> list[Pod]:
     """Its volumes."""
     return listed(pod["spec"], "volumes")
-
-
-def listed(value: Any, key: str) -> list[Pod]:
-    """The objects in a list that may be missing, or be no list."""
-    items = inside(value).get(key)
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-
-
-def inside(value: Any, key: str | None = None) -> Pod:
-    """The object under `key`, or `value` itself; an empty one where there is none."""
-    found = value.get(key) if key is not None and isinstance(value, dict) else value
-    return found if isinstance(found, dict) else {}
 
 
 def host_access(pod: Pod) -> Iterator[str]:

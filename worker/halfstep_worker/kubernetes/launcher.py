@@ -48,16 +48,21 @@ class Launcher:
         self._drain_wanted = True
 
     def run(self) -> int:
-        """Works until drained; 0 if everything was written. Raises HalfstepError at the start."""
+        """Works until drained; 0 if everything was written. Raises HalfstepError at the start.
+
+        Whatever it raises later is told by its lease: those who take over have to learn that it died, and did not leave.
+        """
         if not (self._membership.arrive() and self._membership.join()):
             return 0
         self._start()
         try:
             while not self._is_done(time.monotonic()):
                 self._turn(time.monotonic())
-        finally:
-            written = self._close()
-        return 0 if written else 1
+        except BaseException:
+            self._desk.aim(0)
+            self._cockpit.stop()
+            raise
+        return 0 if self._close() else 1
 
     # -- start and end
 
@@ -106,7 +111,7 @@ class Launcher:
     def _now_and_then(self, now: float) -> None:
         if now >= self._facts_at:
             self._facts_at = now + FACTS_SECONDS
-            self._cockpit.flights.write_facts()
+            self._cockpit.flights.write_facts(now)
         if now >= self._doubt_at:
             self._doubt_at = now + DOUBT_SECONDS
             self._cockpit.flights.doubt()

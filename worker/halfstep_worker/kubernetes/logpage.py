@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from halfstep_worker.children.capture import lines_of
+from halfstep_worker.children.storable import plain
 from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.api import LogQuery
 from halfstep_worker.kubernetes.logplan import Reader
@@ -105,7 +106,7 @@ class LogPage:
             self._mark(at, "the node has rotated or removed this log since it was last read; lines may be missing here")
 
     def _mark(self, at: float, text: str) -> None:
-        self._lines.append((at, MARKER_STREAM, f"[halfstep: {text}]"))
+        self._lines.append((at, MARKER_STREAM, plain(f"[halfstep: {text}]")))  # a node's words, too
 
     def _keep(self, at: int, text: bytes) -> None:
         hook = self._hook

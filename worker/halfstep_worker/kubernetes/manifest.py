@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from halfstep.errors import InvalidTask
 from halfstep_worker.kubernetes.defaults import PodDefaults
+from halfstep_worker.kubernetes.jsontext import json_of
 from halfstep_worker.kubernetes.merge import merge
 from halfstep_worker.kubernetes.names import ATTEMPT, DOMAIN, FINALIZER, INSTALLATION, MAIN, OPERATOR, QUEUE, TASK, pod_name
 from halfstep_worker.kubernetes.request import PodRequest
@@ -18,6 +18,7 @@ BODY = ["python", "-m", "halfstep_worker.kubernetes.body"]
 TASK_FOLDER = "/halfstep/task"
 TASK_FILE = "task.json"
 GRACE_SECONDS = 30
+LONGEST_GRACE = 31_536_000
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _TASK_VOLUME, _SOURCE_VOLUME, _TMP_VOLUME = "halfstep-task", "halfstep-source", "halfstep-tmp"
 
@@ -73,8 +74,8 @@ def _layered(template: Pod, wanted: Pod, under: Pod) -> Pod:
     for layer in (under, template, wanted):
         spec = merge(spec, layer)
     grace = spec.get("terminationGracePeriodSeconds", GRACE_SECONDS)
-    if type(grace) is not int or grace < 1:
-        raise InvalidTask("'terminationGracePeriodSeconds' in the template of a pod must be a whole number above 0.")
+    if type(grace) is not int or not 1 <= grace <= LONGEST_GRACE:
+        raise InvalidTask("'terminationGracePeriodSeconds' in the template of a pod must be whole seconds, from 1 to a year.")
     return spec
 
 
@@ -235,7 +236,7 @@ def _config_map(asked: Pod, task: Mapping[str, Any]) -> Pod:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata | {"labels": ours},
-        "data": {TASK_FILE: json.dumps(task)},
+        "data": {TASK_FILE: json_of("args", task)},
         "immutable": True,
     }
 

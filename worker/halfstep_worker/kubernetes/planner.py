@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,19 @@ from typing import Any
 
 from halfstep.claims import Claim
 from halfstep.errors import InvalidTask
+from halfstep.events import emit
 from halfstep.limits import RESULT_BYTES
 from halfstep.outcomes import Failed
+from halfstep_worker.children.storable import plain
 from halfstep_worker.kubernetes.body_task import PROTOCOL
 from halfstep_worker.kubernetes.clusters import Cluster, cluster_name
 from halfstep_worker.kubernetes.flight import ON_FINISH, Flight
 from halfstep_worker.kubernetes.frames import message_limit
+from halfstep_worker.kubernetes.jsontext import args_of, json_of
 from halfstep_worker.kubernetes.manifest import GRACE_SECONDS, Plan, build, build_operator_pod
 from halfstep_worker.kubernetes.policy import LauncherPolicy
 from halfstep_worker.kubernetes.request import PodRequest, read_pod, read_settings, split_pod_settings
+from halfstep_worker.kubernetes.stumbles import stumbled_over, told
 from halfstep_worker.kubernetes.values import Identity
 
 
@@ -37,7 +40,10 @@ class Planner:
         try:
             return self._plan(claim)
         except InvalidTask as error:
-            return Failed(str(error), "invalid", final=True)
+            return Failed(plain(str(error)), "invalid", final=True)
+        except Exception as error:  # that nobody has thought of: whatever the task asks for, it is no other task's trouble
+            emit("pod.stumbled", task=claim.id, error=told(error))
+            return Failed(stumbled_over("the args or the template of this task", error), "invalid", final=True)
 
     def _plan(self, claim: Claim) -> Flight | Failed:
         request, plan = self._request(claim)
@@ -47,9 +53,10 @@ class Planner:
             )
         refusal = self.policy.refusal(plan.asked, self.cluster)
         if refusal is not None:
-            return Failed(refusal, "policy", final=True)
+            return Failed(plain(refusal), "policy", final=True)
         if request.on_finish != "delete":
             plan.pod["metadata"].setdefault("annotations", {})[ON_FINISH] = request.on_finish
+        json_of("pod", plan.pod)  # so that the create call, which writes the same, can't stumble over it
         return Flight(
             claim,
             plan.pod["metadata"]["namespace"],
@@ -60,7 +67,7 @@ class Planner:
         )
 
     def _request(self, claim: Claim) -> tuple[PodRequest, Plan]:
-        args, identity = json.loads(claim.args), self._identity(claim)
+        args, identity = args_of(claim.args), self._identity(claim)
         if claim.operator == "pod":
             request = read_pod(args, source=self.source)
             return request, build(request, identity, self.cluster.pods)

@@ -11,7 +11,8 @@ from typing import Any
 
 from halfstep.errors import InvalidSettings
 from halfstep_worker.kubernetes.clusters import Cluster
-from halfstep_worker.kubernetes.host import containers_of, host_access, inside, listed, root_access, volumes_of
+from halfstep_worker.kubernetes.host import containers_of, host_access, root_access, volumes_of
+from halfstep_worker.kubernetes.objects import inside, listed
 from halfstep_worker.kubernetes.quantities import quantity
 from halfstep_worker.kubernetes.references import references, wants_token
 from halfstep_worker.kubernetes.values import Pod
@@ -154,11 +155,12 @@ def _total(pod: Pod, resource: str) -> Decimal | str:
     if whole is not None:
         return whole
     together, alone = Decimal(0), Decimal(0)
+    initial = {id(container) for container in listed(pod["spec"], "initContainers")}  # by id: there may be thousands
     for container in containers_of(pod):
         limit = _limit(container, resource)
         if limit is None and resource in _UNBOUNDED:
             return f"Container '{container.get('name')}'"
-        if container in listed(pod["spec"], "initContainers") and container.get("restartPolicy") != "Always":
+        if id(container) in initial and container.get("restartPolicy") != "Always":
             alone = max(alone, limit or Decimal(0))
         else:
             together += limit or Decimal(0)

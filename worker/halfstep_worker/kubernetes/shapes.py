@@ -23,6 +23,8 @@ CONTAINER_SECURITY = frozenset(
 )  # fmt: skip
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 DEEPEST = 60
+MOST_DIGITS = 30
+"""Of a whole number. Kubernetes has none that is longer."""
 _QUANTITIES = ("requests", "limits")
 _REFERENCE = ("name", "key", "env", "path")
 
@@ -42,13 +44,17 @@ def check_plain(what: str, value: object, depth: int = 0) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
+                check_plain(what, key, depth + 1)
                 raise InvalidTask(f"Key {key!r} in the {what} of a pod must be a string; put it into quotes.")
             check_plain(what, inner, depth + 1)
     elif isinstance(value, list):
         for inner in value:
             check_plain(what, inner, depth + 1)
-    elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
-        raise InvalidTask(f"{value!s} in the {what} of a pod must be a string; put it into quotes.")
+    elif isinstance(value, int):  # to be told without being written: Python writes no number of more than 4,300 digits
+        if abs(value) >= 10**MOST_DIGITS:
+            raise InvalidTask(f"A number in the {what} of a pod has more than {MOST_DIGITS} digits.")
+    elif not isinstance(value, str | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+        raise InvalidTask(f"{str(value)[:100]} in the {what} of a pod must be a string; put it into quotes.")
 
 
 def _list_of_strings(name: str, values: list[Any]) -> None:

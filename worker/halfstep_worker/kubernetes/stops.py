@@ -66,3 +66,10 @@ class Stops:
 def _is_going(flight: Flight) -> bool:
     """Somebody has deleted it."""
     return flight.pod is not None and meta(flight.pod).get("deletionTimestamp") is not None
+
+
+def stopping(flight: Flight) -> str | None:
+    """For people: what we wait for once we have given a pod up."""
+    if flight.stop_reason != "startup" or flight.gave_up is None:
+        return None
+    return f"{flight.gave_up.error} It is being deleted; whether it began is known when its node has answered."

@@ -54,7 +54,7 @@ class Stream:
         for line in self.lines(longest=EVENT_BYTES):
             try:
                 event = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ApiError("The watch gave a line that is no JSON") from error
             yield event
 

@@ -8,6 +8,7 @@ from sys import intern
 from typing import Any
 
 from halfstep_worker.kubernetes.names import ATTEMPT, DOMAIN, MAIN
+from halfstep_worker.kubernetes.objects import inside, listed, whole
 from halfstep_worker.kubernetes.pending import MESSAGE_CHARACTERS, waiting_reason
 from halfstep_worker.kubernetes.reading import condition, containers, image, main, meta, phase, spec, state, status
 from halfstep_worker.kubernetes.values import Pod
@@ -78,7 +79,7 @@ def facts(pod: Pod, *, pulled: str | None = None) -> PodFacts:
         exit_code=ended.get("exitCode"),
         end_reason=ended.get("reason"),
         waiting=waiting_reason(pod),
-        restarts=sum(int(one.get("restartCount") or 0) for one in containers(pod)),
+        restarts=sum(whole(one.get("restartCount")) or 0 for one in containers(pod)),
     )
 
 
@@ -103,29 +104,30 @@ def trim(pod: Pod) -> Pod:
     """A copy with what verdicts, waiting reasons and facts need; about a tenth of a pod. Trimming twice changes nothing."""
     told = _some(status(pod), _STATUS)
     told |= _cut(status(pod), "message")
-    told["conditions"] = [_condition(one) for one in status(pod).get("conditions") or () if _is_kept(one)]
+    told["conditions"] = [_condition(one) for one in listed(status(pod), "conditions") if _is_kept(one)]
     for key in ("initContainerStatuses", "containerStatuses"):
-        if status(pod).get(key):
-            told[key] = [_container(one) for one in status(pod)[key]]
+        if there := listed(status(pod), key):
+            told[key] = [_container(one) for one in there]
     return {"metadata": _meta(pod), "spec": _spec(pod), "status": told}
 
 
 def _meta(pod: Pod) -> dict[str, Any]:
     kept = _some(meta(pod), _META + _TIMES)
     for key in ("labels", "annotations"):
-        marks = {intern(name): value for name, value in (meta(pod).get(key) or {}).items() if name.startswith(f"{DOMAIN}/")}
+        there = inside(meta(pod), key).items()
+        marks = {intern(name): str(value) for name, value in there if name.startswith(f"{DOMAIN}/")}
         if marks:
             kept[key] = {name: value if name == ATTEMPT else intern(value) for name, value in marks.items()}
-    if meta(pod).get("finalizers"):
-        kept["finalizers"] = [intern(name) for name in meta(pod)["finalizers"]]
+    if isinstance(names := meta(pod).get("finalizers"), list) and names:
+        kept["finalizers"] = [intern(str(name)) for name in names]
     return kept
 
 
 def _spec(pod: Pod) -> dict[str, Any]:
     kept = _some(spec(pod), _SPEC)
     for key in ("initContainers", "containers"):
-        if spec(pod).get(key):
-            kept[key] = [_some(one, ("name", "image") if one.get("name") == MAIN else ("name",)) for one in spec(pod)[key]]
+        if there := [one for one in listed(spec(pod), key) if isinstance(one.get("name"), str)]:
+            kept[key] = [_some(one, ("name", "image") if one["name"] == MAIN else ("name",)) for one in there]
     return kept
 
 
@@ -138,12 +140,12 @@ def _condition(condition: Mapping[str, Any]) -> dict[str, Any]:
     return kept | _cut(condition, "message") if condition.get("status") == "False" else kept
 
 
-def _container(container: Mapping[str, Any]) -> dict[str, Any]:
+def _container(container: Pod) -> dict[str, Any]:
     kept = _some(container, ("name",))
-    if container.get("restartCount"):
+    if whole(container.get("restartCount")):
         kept["restartCount"] = container["restartCount"]
     for word, keys in _STATES.items():
-        found = (container.get("state") or {}).get(word)
+        found = state(container, word)
         if found is not None:
             kept["state"] = {word: _some(found, keys)}
             kept |= _some(container, ("image",)) if word == "waiting" else {}
@@ -151,7 +153,7 @@ def _container(container: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _some(source: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    kept = {key: source[key] for key in keys if source.get(key) is not None}
+    kept = {key: source[key] for key in keys if isinstance(source.get(key), str | int | float)}
     for key in kept.keys() & _SHARED:
         kept[key] = intern(str(kept[key]))
     return kept

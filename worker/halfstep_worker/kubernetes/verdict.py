@@ -11,6 +11,7 @@ from halfstep_worker.kubernetes.disruption import DELETED, Disruption, disruptio
 from halfstep_worker.kubernetes.ends import of_container
 from halfstep_worker.kubernetes.exits import exit_sentence, last_words
 from halfstep_worker.kubernetes.findings import Known, Verdict, failed, lost
+from halfstep_worker.kubernetes.objects import listed, number, whole
 from halfstep_worker.kubernetes.pending import has_run
 from halfstep_worker.kubernetes.reading import OVER, containers, ending, has_started, meta, phase, seconds, spec, state, status
 from halfstep_worker.kubernetes.values import Pod
@@ -104,8 +105,8 @@ def pause(uncounted: int) -> float:
 def _met_its_deadline(pod: Pod) -> bool:
     """The main container had ended when the deadline took what still ran beside it."""
     ended, began = seconds((ending(pod) or {}).get("finishedAt")), seconds(status(pod).get("startTime"))
-    limit = spec(pod).get("activeDeadlineSeconds")
-    return ended is not None and began is not None and limit is not None and ended < began + float(limit)
+    limit = number(spec(pod).get("activeDeadlineSeconds"))
+    return ended is not None and began is not None and limit is not None and ended < began + limit
 
 
 # -- no end of the main container is known
@@ -126,10 +127,10 @@ def _vanished(known: Known) -> Verdict:
 
 
 def _init_failure(pod: Pod) -> Verdict | None:
-    for container in status(pod).get("initContainerStatuses") or ():
+    for container in listed(status(pod), "initContainerStatuses"):
         end = state(container, "terminated")
         if end is not None and end.get("exitCode") != 0:
-            sentence = exit_sentence(f"Init container '{container.get('name')}'", int(end.get("exitCode") or 0))
+            sentence = exit_sentence(f"Init container '{container.get('name')}'", whole(end.get("exitCode")) or 0)
             return failed("application", "init", sentence + last_words(end.get("message")))
     return None
 

@@ -180,7 +180,7 @@ class PodWatch(threading.Thread):
         version = thing["metadata"]["resourceVersion"]
         if kind == "DELETED":
             last = _lean(self._trim(thing))
-            self._forget(last["metadata"]["name"], last)
+            self._forget(str(last["metadata"].get("name") or ""), last)
         elif kind != "BOOKMARK":
             self._see(thing)
         self._version = version
@@ -190,7 +190,9 @@ class PodWatch(threading.Thread):
 
     def _see(self, pod: Pod) -> str:
         kept: Pod = _lean(self._trim(pod))
-        name: str = kept["metadata"]["name"]
+        name = str(kept["metadata"].get("name") or "")
+        if not name:
+            return name  # it is no pod
         self._pods[name] = kept
         self._tell(PodSeen(self._api.name, self._namespace, kept))
         return name
