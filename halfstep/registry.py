@@ -22,16 +22,20 @@ class TaskFunction(Generic[P, R]):
     """A function under a name that workers know. Calling it runs it here; `enqueue` has a worker run it.
 
     `fault`: why it can't be a task, if so; then calls and enqueues of it are refused, and the rest of its module works.
+    `isolation`: "fresh" if it wants a process of its own.
     """
 
     __wrapped__: Callable[P, R]
     __qualname__: str
 
-    def __init__(self, function: Callable[P, R], *, name: str, options: Options, fault: str | None = None) -> None:
+    def __init__(
+        self, function: Callable[P, R], *, name: str, options: Options, fault: str | None = None, isolation: str = "shared"
+    ) -> None:
         functools.update_wrapper(self, function)
         self.name = name
         self.options = options
         self.fault = fault
+        self.isolation = isolation
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         self.check()
@@ -51,7 +55,7 @@ class TaskFunction(Generic[P, R]):
     def with_options(self, **options: Unpack[Options]) -> TaskFunction[P, R]:
         """The same function, queued otherwise: `f.with_options(priority=9).enqueue(…)`. TypeError: unknown option."""
         merged = cast(Options, {**self.options, **_known(options)})
-        return TaskFunction(self.__wrapped__, name=self.name, options=merged, fault=self.fault)
+        return TaskFunction(self.__wrapped__, name=self.name, options=merged, fault=self.fault, isolation=self.isolation)
 
     def enqueue(self, *args: Any, connection: Any = None, **kwargs: Any) -> int:
         """Queue one call and return its task id.
@@ -75,22 +79,30 @@ def task(function: Callable[P, R], /) -> TaskFunction[P, R]: ...
 
 
 @overload
-def task(*, name: str | None = None, **options: Unpack[Options]) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
+def task(
+    *, name: str | None = None, isolation: str = "shared", **options: Unpack[Options]
+) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
 
 
 def task(
-    function: Callable[P, R] | None = None, /, *, name: str | None = None, **options: Unpack[Options]
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    isolation: str = "shared",
+    **options: Unpack[Options],
 ) -> TaskFunction[P, R] | Callable[[Callable[P, R]], TaskFunction[P, R]]:
     """Let workers call this function: `@task`, or `@task(queue="etl", timeout=60)`.
 
-    `name` defaults to `module:qualname`. A function that can't be a task (its name is taken by another one, it is async or
+    `name` defaults to `module:qualname`. `isolation="fresh"` runs it first and last in a process of its own.
+    A function that can't be a task (its name is taken by another one, it is async or
     nested, an option is unknown) is warned about where it is written, and refused when it is called or enqueued.
     """
 
     def decorate(function: Callable[P, R]) -> TaskFunction[P, R]:
         known = name or name_of(function)
-        fault = _unknown(options) or _fault_of(function, known, named=name is not None)
-        return _register(TaskFunction(function, name=known, options=options, fault=fault))
+        fault = _unknown(options) or _fault_of_isolation(isolation) or _fault_of(function, known, named=name is not None)
+        return _register(TaskFunction(function, name=known, options=options, fault=fault, isolation=isolation))
 
     return decorate if function is None else decorate(function)
 
@@ -120,6 +132,10 @@ def check_call(function: Callable[..., object], *, name: str, args: Any, kwargs:
 @functools.lru_cache(maxsize=1024)
 def _signature(function: Callable[..., object]) -> inspect.Signature:
     return inspect.signature(function)
+
+
+def _fault_of_isolation(isolation: str) -> str | None:
+    return None if isolation in ("shared", "fresh") else f"A task's isolation is 'shared' or 'fresh', not {isolation!r}."
 
 
 def _fault_of(function: Callable[..., object], name: str, *, named: bool) -> str | None:

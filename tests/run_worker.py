@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import variants
+from halfstep_worker.accounts import account_of
 from halfstep_worker.settings import WorkerSettings
 from halfstep_worker.worker import Worker
 
@@ -24,6 +25,8 @@ def main() -> int:
     given = json.loads(os.environ["HALFSTEP_TEST_SETTINGS"])
     if given.get("source"):
         given["source"] = Path(given["source"])
+    if given.get("run_as"):
+        given["run_as"] = account_of(given["run_as"])
     worker = Worker(WorkerSettings(**given))
     asked: list[int] = []
 

@@ -13,6 +13,9 @@ import termios
 
 from halfstep_worker.children.page import DRAINED, Page
 
+MOST_LOOKS = 100_000
+"""The worker is done with a read in microseconds, or at the next turn of its processor."""
+
 
 def marker(token: bytes, number: int) -> bytes:
     """What ends the output of a task: a NUL, the token of its child, its number, a newline."""
@@ -52,12 +55,13 @@ class Marks:
 
     def _total(self, stream: int) -> int:
         """Bytes ever written to the stream; asked again while the worker is just taking some out."""
-        while True:
+        for _ in range(MOST_LOOKS):
             word = self._words[DRAINED + stream]
             fcntl.ioctl(self._fds[stream], termios.FIONREAD, self._pending)
             if not word & 1 and word == self._words[DRAINED + stream]:
                 return (word >> 1) + int.from_bytes(self._pending, sys.byteorder)
             os.sched_yield()
+        raise OSError("The page that is shared with the worker makes no sense any more.")  # a body has written on it
 
     def _write(self, stream: int, data: bytes) -> int:
         """Write a marker: below PIPE_BUF, so whole or not at all. Some programs leave a shared pipe non-blocking."""

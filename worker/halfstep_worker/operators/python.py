@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
+from halfstep.context import NotAlone, running
 from halfstep.errors import InvalidTask, Missing
 from halfstep.registry import TaskFunction, check_call, registered
 from halfstep_worker.operators.arguments import Argument, check_arguments
@@ -22,6 +23,13 @@ ARGUMENTS = (
 )
 
 
+class Found(NamedTuple):
+    """A function that may be called. alone: it wants a process that has run nothing before."""
+
+    function: Callable[..., object]
+    alone: bool = False
+
+
 class PythonOperator:
     """Calls a Python function with JSON arguments; its JSON value is the result."""
 
@@ -29,7 +37,7 @@ class PythonOperator:
 
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
-        self._found: dict[str, Callable[..., object]] = {}
+        self._found: dict[str, Found] = {}
 
     def check(self, args: dict[str, Any], /) -> None:
         """InvalidTask for wrong args; whether the function exists is known only where user code is."""
@@ -42,24 +50,29 @@ class PythonOperator:
         OperatorFailed: its module could not be imported.
         """
         name, positional, named = args["function"], args.get("args") or [], args.get("kwargs") or {}
-        function = self._found.get(name) or self._find(name)
-        check_call(function, name=name, args=positional, kwargs=named)
+        function, alone = self._found.get(name) or self._find(name)
+        if alone and (context := running()) and not context.link.alone():
+            raise NotAlone
         try:
             return function(*positional, **named)
+        except TypeError as error:
+            if error.__traceback__ and not error.__traceback__.tb_next:  # raised by the call, not in the function
+                check_call(function, name=name, args=positional, kwargs=named)
+            raise
         except InvalidTask as error:  # of the body's own making, say from enqueue(): this task's input was fine
             raise OperatorFailed(f"InvalidTask: {error}") from error
 
-    def _find(self, name: str) -> Callable[..., object]:
+    def _find(self, name: str) -> Found:
         module, _, qualname = name.partition(":") if ":" in name else name.rpartition(".")
-        function = self._registered(name, module, qualname) or self._allowed(name, module, qualname)
-        if function is None:
+        found = self._registered(name, module, qualname) or self._allowed(name, module, qualname)
+        if found is None:
             raise self._unknown(name, module)
-        if inspect.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(found.function):
             raise InvalidTask(f"Function '{name}' is async; call asyncio.run() in a plain function.")
-        self._found[name] = function
-        return function
+        self._found[name] = found
+        return found
 
-    def _registered(self, name: str, module: str, qualname: str) -> Callable[..., object] | None:
+    def _registered(self, name: str, module: str, qualname: str) -> Found | None:
         wanted = f"{module}:{qualname}"
         if not {name, wanted} & registered.keys() and self._imports(module):
             import_user_module(module, self._settings.source)
@@ -70,7 +83,7 @@ class PythonOperator:
         """Whether a task may have this module imported: its own functions are known only then."""
         return module in self._settings.imports or _lies_in(self._settings.source, module)
 
-    def _allowed(self, name: str, module: str, qualname: str) -> Callable[..., object] | None:
+    def _allowed(self, name: str, module: str, qualname: str) -> Found | None:
         if not self._allows(module):
             return None
         hidden = _is_private(module) or _is_private(qualname)
@@ -78,7 +91,7 @@ class PythonOperator:
         if not callable(found) or isinstance(found, type) or not self._allows(getattr(found, "__module__", None) or ""):
             kind = Missing if found is None and not hidden else InvalidTask
             raise kind(f"There is no public function '{qualname}' defined in module '{module}'.")
-        return _checked(found) if isinstance(found, TaskFunction) else found
+        return _checked(found) if isinstance(found, TaskFunction) else Found(found)
 
     def _unknown(self, name: str, module: str) -> InvalidTask:
         """A deploy may bring anything but functions of Python's own modules."""
@@ -97,9 +110,9 @@ def is_under(module: str, package: str) -> bool:
     return module == package or module.startswith(package + ".")
 
 
-def _checked(found: TaskFunction[..., Any]) -> Callable[..., object]:
+def _checked(found: TaskFunction[..., Any]) -> Found:
     found.check()
-    return found.__wrapped__
+    return Found(found.__wrapped__, alone=found.isolation == "fresh")
 
 
 def _imported(name: str, module: str, source: Path | None) -> ModuleType:
