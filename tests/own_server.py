@@ -27,19 +27,19 @@ START_SECONDS = 40
 class OwnServer:
     """One server on loopback. Its URLs stay the same over all restarts. Usable as a context: it ends with it.
 
-    folder: the server's user has to be able to pass through it. settings: as in postgresql.conf. environment: of the server
-    process, beside a bare one.
+    folder: the server's user has to be able to pass through it. settings: as in postgresql.conf; None: not ours to set,
+    so that ALTER SYSTEM can. environment: of the server process, beside a bare one.
     """
 
     def __init__(
-        self, folder: Path, *, settings: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+        self, folder: Path, *, settings: Mapping[str, str | None] | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
         self.access: Access = new_access()
         self.data = folder / "postgres"
         self.log = folder / "postgres.log"
         account = server_account(self.data)
         self._site = Site(binaries.runnable_by(account, binaries.choose(None)), self.data, account, self.log)
-        self._settings = postgres.SETTINGS | {"port": str(self.access.port)} | dict(settings or {})
+        self._settings = {**postgres.SETTINGS, "port": str(self.access.port), **(settings or {})}
         self._environment = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC"} | dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -66,7 +66,7 @@ class OwnServer:
 
     def start(self, *, wait: bool = True) -> None:
         """Starts it; recovers first if it crashed. Returns when one can log in, or at once."""
-        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self._settings.items() if value is not None for part in ("-c", f"{name}={value}")]
         with postgres.open_log(self.log) as log:
             self._child = subprocess.Popen(
                 [str(self._site.binaries.postgres), "-D", str(self.data), *settings],
@@ -136,7 +136,9 @@ class OwnServer:
 
 
 @contextmanager
-def own_server(*, settings: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None) -> Iterator[OwnServer]:
+def own_server(
+    *, settings: Mapping[str, str | None] | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[OwnServer]:
     """A server in a folder of its own, which is removed with it."""
     folder = Path(tempfile.mkdtemp(prefix="halfstep-server-"))
     os.chmod(folder, 0o711)  # as root the server runs as another user
