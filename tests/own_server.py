@@ -28,15 +28,21 @@ class OwnServer:
     """One server on loopback. Its URLs stay the same over all restarts. Usable as a context: it ends with it.
 
     folder: the server's user has to be able to pass through it. settings: as in postgresql.conf; None: not ours to set,
-    so that ALTER SYSTEM can. environment: of the server process, beside a bare one.
+    so that ALTER SYSTEM can. environment: of the server process, beside a bare one. log: where it says what happens; there,
+    unlike in a folder on a disk that gets full, it always can.
     """
 
     def __init__(
-        self, folder: Path, *, settings: Mapping[str, str | None] | None = None, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        settings: Mapping[str, str | None] | None = None,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
     ) -> None:
         self.access: Access = new_access()
         self.data = folder / "postgres"
-        self.log = folder / "postgres.log"
+        self.log = log or folder / "postgres.log"
         account = server_account(self.data)
         self._site = Site(binaries.runnable_by(account, binaries.choose(None)), self.data, account, self.log)
         self._settings = {**postgres.SETTINGS, "port": str(self.access.port), **(settings or {})}

@@ -9,8 +9,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 150.0
+"""Seconds. How long a test waits for what comes for certain, however busy the machine is. It bounds no promise: it ends a test that
+would hang. Whoever gives another figure means it: the figure is then what is tested."""
 
-def wait_until(condition: Callable[[], T], *, seconds: float = 30.0, what: str = "the condition") -> T:
+
+def wait_until(condition: Callable[[], T], *, seconds: float = PATIENCE, what: str = "the condition") -> T:
     """The first true value of `condition`, asked every 10 ms; AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
@@ -18,5 +22,5 @@ def wait_until(condition: Callable[[], T], *, seconds: float = 30.0, what: str =
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
+        assert time.monotonic() < deadline, f"{what} did not come true within {seconds:g} s"
         pause.wait(0.01)

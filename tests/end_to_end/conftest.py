@@ -103,14 +103,14 @@ def data_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def start_up(data_folder: Path, tmp_path: Path) -> Iterator[Callable[..., Up]]:
-    """Starts `halfstep up` in the data folder, and returns when it can be used."""
+    """Starts `halfstep up` in the data folder, and returns when it can be used. first: what its process does first."""
     with ExitStack() as stack:
 
-        def start(*words: str) -> Up:
+        def start(*words: str, first: Callable[[], None] | None = None, **changes: str) -> Up:
             output = tmp_path / "up.json"
             with output.open("wb") as out:
                 line = command("up", "--data", str(data_folder), "--json", *words)
-                process = subprocess.Popen(line, env=environment(), stdout=out)
+                process = subprocess.Popen(line, env=environment(**changes), stdout=out, preexec_fn=first)
             up = Up(data_folder, process, output)
             stack.callback(_end, up)
             wait_until(lambda: up.events, seconds=30, what="the start")
