@@ -19,7 +19,7 @@ from halfstep_cli.embedded import binaries, postgres
 from halfstep_cli.embedded.accounts import server_account
 from halfstep_cli.embedded.folder import Access, new_access
 from halfstep_cli.embedded.postgres import Site, answers
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 START_SECONDS = 40
 
@@ -110,7 +110,7 @@ class OwnServer:
             "--write-recovery-conf",
             "--checkpoint=fast",
         ]
-        subprocess.run(words, check=True, capture_output=True, timeout=60)
+        subprocess.run(words, check=True, capture_output=True, timeout=PATIENCE)
         for path in (twin.data, *twin.data.rglob("*")):
             os.chown(path, self._site.account.uid, self._site.account.gid, follow_symlinks=False)
         return twin
@@ -131,10 +131,10 @@ class OwnServer:
             return
         child.send_signal(number)
         try:
-            child.wait(timeout=20)
+            child.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             child.kill()
-            child.wait(timeout=10)
+            child.wait(timeout=PATIENCE)
 
     def _user(self) -> dict[str, Any]:
         account = self._site.account

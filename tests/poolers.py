@@ -21,7 +21,7 @@ import psycopg2
 
 from halfstep.database import Database
 from halfstep.errors import DatabaseUnavailable, LoginRefused
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 SETTINGS = """
 [databases]
@@ -128,7 +128,7 @@ class PgBouncer:
             _running.remove(self)
         if child is not None and child.poll() is None:
             child.kill()
-            child.wait(timeout=10)
+            child.wait(timeout=PATIENCE)
 
     def reconnect(self) -> None:
         """Its connections to the server are made anew, each when it is free."""

@@ -29,6 +29,7 @@ from embedded.observation import (
 )
 from halfstep.errors import DatabaseUnavailable
 from halfstep_cli.embedded import EmbeddedServer, discard
+from waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def test_users_that_come_and_go_always_find_a_server(open_folder: Path) -> None:
             program.stdin.close()  # both leave at once; nobody waits for them here
         with EmbeddedServer(open_folder) as server:
             assert ask(server.url, "SELECT 1") == [(1,)]
-        assert [program.wait(30) for program in users] == [0, 0]
+        assert [program.wait(PATIENCE) for program in users] == [0, 0]
 
 
 def test_a_forked_child_does_not_keep_the_server_alive(open_folder: Path) -> None:
@@ -169,7 +170,7 @@ def test_a_forked_child_does_not_keep_the_server_alive(open_folder: Path) -> Non
         line_of(program)
         child = int(line_of(program))
         program.kill()
-        program.wait(10)
+        program.wait(PATIENCE)
         wait_until_nothing_runs(open_folder)
         os.kill(child, 0)  # still there
 

@@ -22,7 +22,7 @@ from halfstep.reports import Report, Reports
 from own_server import OwnServer, own_server
 from poolers import MISSING, PgBouncer, program
 from proxy import Proxy
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 from worker_processes import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
@@ -152,12 +152,12 @@ def test_a_drain_releases_what_has_not_begun_and_gives_up_what_has(
     wait_until(lambda: len(witness.starts()) > 100, what="some progress")
     begun = once("beats", priority=9)
     wait_until(lambda: witness.starts()[begun], what="the start of the long one")
-    assert leaving.stop(seconds=10) == 0
+    assert leaving.stop() == 0
     assert (reports.show(begun)["state"], reports.show(begun)["reason"]) == ("failed", "lost")
     states = Counter(reports.states(ids).values())
     assert set(states) == {"succeeded", "ready"}
     start_worker(name="other")
-    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 600}, seconds=30, what="the rest")
+    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 600}, what="the rest")
     assert witness.starts() == Counter([*ids, begun])
 
 
@@ -187,15 +187,15 @@ def test_a_claim_whose_reply_is_lost_begins_each_body_once(
     ended(first)
     proxy.lose_the_reply_to(b"UPDATE halfstep.exchange SET sequence")
     ids = enqueue_many(database, [new] * 200)
-    assert proxy.lost.wait(10)
-    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 200}, seconds=30, what="the end of all")
+    assert proxy.lost.wait(PATIENCE)
+    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 200}, what="the end of all")
     assert witness.starts() == Counter([first, *ids])
     assert worker.stop() == 0
 
 
 # -- the lease: a body that may not run twice ends before others may take its worker for dead -----------------------------------
 
-LEASE = 3.0
+LEASE = 6.0
 
 
 def cut_off(start_worker: Start, proxy: Proxy, witness: Witness, by: str) -> float:
@@ -208,7 +208,7 @@ def cut_off(start_worker: Start, proxy: Proxy, witness: Witness, by: str) -> flo
 
 def ends_before_the_lease(witness: Witness, since: float) -> None:
     """The body's last sign comes before its lease is over."""
-    wait_until(lambda: time.monotonic() > since + LEASE + 0.5, seconds=LEASE + 2, what="the end of the lease")
+    wait_until(lambda: time.monotonic() > since + LEASE + 0.5, what="the end of the lease")
     assert witness.last() < since + LEASE
 
 

@@ -63,7 +63,7 @@ def test_an_hour_forth_or_back_of_the_servers_clock_rescues_nobody_who_lives_and
         clock.jump(-HOUR)
         victim.kill()
         go.touch()
-        wait_until(lambda: set(reports.states(held).values()) == {"succeeded"}, seconds=20, what="the end of the long ones")
+        wait_until(lambda: set(reports.states(held).values()) == {"succeeded"}, what="the end of the long ones")
         assert {attempt["worker"] for id in held for attempt in reports.show(id)["attempts"][-1:]} == {"survivor"}
     assert set(effects.starts().values()) == {1}
     assert survivor.stop() == 0

@@ -51,7 +51,7 @@ def test_a_batch_through_the_pooler_runs_once_each_although_a_worker_is_killed_a
     pooler.start()
     wait_until(lambda: len(effects.ends()) > 160, what="more progress")
     victim.kill()
-    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 400}, seconds=40, what="the end of all")
+    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 400}, what="the end of all")
     assert set(effects.starts().values()) == {1}
     told = [(a["outcome"], a["reason"]) for id in ids for a in reports.show(id)["attempts"][:-1]]
     assert set(told) <= {("lost", "worker_lost")}
@@ -117,7 +117,7 @@ def test_an_outage_behind_the_pooler_is_over_for_the_workers_when_the_server_is_
         wait_until(lambda: reports.states([task])[task] == "running", what="the start")
         proxy.take_down()
         # A pooler lets statements wait for a while (query_wait_timeout) before it refuses them.
-        wait_until(lambda: "Trying again" in worker.log.read_text(), seconds=40, what="the worker to notice")
+        wait_until(lambda: "Trying again" in worker.log.read_text(), what="the worker to notice")
         (tmp_path / "go").touch()
         proxy.bring_up()
         report = ended(task, seconds=10)

@@ -15,6 +15,7 @@ import pytest
 from halfstep.database import ConnectionSettings, Database, execute_on, parse_url
 from halfstep.errors import DatabaseUnavailable, HalfstepError, InvalidSettings, NotPermitted, RefusedValue, SchemaMismatch
 from halfstep.producer import enqueue
+from waiting import PATIENCE
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -99,7 +100,7 @@ def test_a_statement_in_flight_can_be_interrupted(
     wait_for_lock_waiters(1)
     database.interrupt()
     with pytest.raises(DatabaseUnavailable, match="cancel"):
-        waiting.result(10)
+        waiting.result(PATIENCE)
 
 
 def test_nothing_waits_longer_than_its_time_limits(database_url: str, raw_connect: Callable[[], Any]) -> None:
