@@ -19,9 +19,8 @@ from halfstep_cli.embedded import binaries, postgres
 from halfstep_cli.embedded.accounts import server_account
 from halfstep_cli.embedded.folder import Access, new_access
 from halfstep_cli.embedded.postgres import Site, answers
+from ports import free_port
 from waiting import PATIENCE, wait_until
-
-START_SECONDS = 40
 
 
 class OwnServer:
@@ -40,7 +39,7 @@ class OwnServer:
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
-        self.access: Access = new_access()
+        self.access: Access = replace(new_access(), port=free_port())
         self.data = folder / "postgres"
         self.log = log or folder / "postgres.log"
         account = server_account(self.data)
@@ -81,7 +80,7 @@ class OwnServer:
         if wait:
             self.wait_until_up()
 
-    def wait_until_up(self, *, seconds: float = START_SECONDS) -> None:
+    def wait_until_up(self, *, seconds: float = PATIENCE) -> None:
         """Returns when one can log in."""
         wait_until(lambda: answers(self.admin_url), seconds=seconds, what=f"PostgreSQL to answer (see {self.log})")
 

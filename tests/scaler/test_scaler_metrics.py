@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import pytest
 
 from halfstep.database import Database
 from halfstep.producer import enqueue
+from ports import free_port
 from scaler.keda import HangingProxy, Keda, ScalerProcess  # noqa: TID251
 from waiting import PATIENCE, wait_until
 
@@ -22,9 +22,7 @@ Channels = Callable[..., grpc.Channel]
 @pytest.fixture
 def free_address() -> str:
     """Where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def test_it_shows_its_calls_what_it_told_and_the_queues_metrics(

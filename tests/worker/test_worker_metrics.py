@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from ports import free_port
 from waiting import PATIENCE, wait_until
 from worker_processes import WorkerProcess
 
@@ -23,15 +24,10 @@ def _get(port: int, path: str) -> tuple[int, str]:
         return 0, ""
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def test_a_worker_shows_its_figures_and_stays_ready_while_it_drains(
     start_worker: Callable[..., WorkerProcess], call: Callable[..., int], tmp_path: Path
 ) -> None:
-    port = _free_port()
+    port = free_port()
     worker = start_worker(metrics=f"127.0.0.1:{port}", slots=1, grace=30.0)
     wait_until(lambda: _get(port, "/readyz") == (200, "ok\n"), what="a ready worker")
     call("touch_and_wait", str(tmp_path / "starts"), 1.0)
