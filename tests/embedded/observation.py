@@ -24,7 +24,7 @@ needs_root = "only root has to become somebody else to run PostgreSQL"
 
 def ask(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
     """The rows of one statement on a connection of its own."""
-    with closing(psycopg2.connect(url, connect_timeout=5)) as connection, connection, connection.cursor() as cursor:
+    with closing(psycopg2.connect(url, connect_timeout=int(PATIENCE))) as connection, connection, connection.cursor() as cursor:
         cursor.execute(statement, values or None)
         return cursor.fetchall() if cursor.description else []
 

@@ -340,7 +340,7 @@ def test_many_pods_take_few_threads_and_requests(fake: FakeCluster, store: Store
         collector.follow(source(key))
     wait_until(lambda: len(fake.calls("log")) >= 40, what="some reads")
     at = [seen.at for seen in fake.calls("log")]
-    assert (len(at) - 2) / (at[-1] - at[0]) <= 44, "requests a second"
+    assert is_within(44, (len(at) - 2) / (at[-1] - at[0])), "requests a second; as seen by a server that may be late"
     assert threading.active_count() - before <= 4 + 5, "four threads, and the fake server's"
     wait_until(lambda: all(store.lines[key] for key in names), what="a read of each")
 
