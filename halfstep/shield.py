@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_DUMPABLE = 4
-_ARGUMENTS = slice(45, 47)  # where they begin and end: fields 48 and 49 of proc(5)'s stat, without the two that are cut off
 
 
 def shield() -> None:
@@ -21,8 +21,16 @@ def shield() -> None:
 
 def blot_out(word: str) -> None:
     """Overwrite a word of this process's own command line, which everybody can read."""
-    begin, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[_ARGUMENTS])
+    begin, end = _arguments()
     secret = os.fsencode(word)
     at = ctypes.string_at(begin, end - begin).find(secret)
     if at >= 0:
         ctypes.memset(begin + at, ord("x"), len(secret))
+
+
+def _arguments() -> tuple[int, int]:
+    """Where the command line begins and ends in memory: fields 48 and 49 of proc(5)'s stat, of which two stand before the `)`."""
+    with suppress(OSError):
+        begin, end = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47]
+        return int(begin), int(end)
+    return 0, 0
