@@ -37,7 +37,7 @@ def crash(code):
     os._exit(code)
 
 @task
-def touch_and_wait(path, seconds=30.0):
+def touch_and_wait(path, seconds=3600.0):
     with open(path, "a") as file:
         file.write(f"{current().task_id} {current().attempt}\\n")
     deadline = time.monotonic() + seconds

@@ -104,7 +104,7 @@ def test_a_worker_whose_clock_is_hours_off_works_as_any_other(
     workers = {attempt["worker"] for task in held for attempt in ended(task)["attempts"]}
     assert workers == {"wrong", "right"}
     assert right.stop() == 0
-    late = ended(call("touch_and_wait", str(tmp_path / "starts"), 60.0, timeout=0.5, max_attempts=1))
+    late = ended(call("touch_and_wait", str(tmp_path / "starts"), 3600.0, timeout=0.5, max_attempts=1))
     assert (late["state"], late["reason"], late["attempts"][0]["worker"]) == ("failed", "timeout", "wrong")
     again = ended(call("fail", "no", max_attempts=2, backoff_base=0.1))
     assert [attempt["outcome"] for attempt in again["attempts"]] == ["failed", "failed"]

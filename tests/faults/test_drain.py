@@ -90,7 +90,7 @@ def test_a_body_that_is_stopped_runs_again_elsewhere_within_a_second(
 ) -> None:
     starts = tmp_path / "starts"
     leaving = start_worker(name="leaving", grace=0.3 if ended_by == "the grace's end" else NEVER, **LONG)
-    task = call("touch_and_wait", str(starts), 300.0)
+    task = call("touch_and_wait", str(starts), 3600.0)
     wait_until(starts.exists, what="the start")
     other = start_worker(name="other", **LONG)
     wait_until(lambda: "serves all queues" in other.log.read_text(), what="the other worker")
@@ -203,7 +203,7 @@ def test_a_database_that_is_away_delays_no_drain_and_what_was_not_written_is_tol
     start_worker: Start, call: Call, reports: Reports, proxy: Proxy, tmp_path: Path
 ) -> None:
     cut_off = start_worker(url=proxy.url, name="cut off", stop_grace=0.2, grace=0.5, write_grace=3.0)
-    body = call("touch_and_wait", str(tmp_path / "starts"), 300.0)
+    body = call("touch_and_wait", str(tmp_path / "starts"), 3600.0)
     wait_until((tmp_path / "starts").exists, what="the start")
     proxy.swallow()
     asked = time.monotonic()

@@ -18,7 +18,7 @@ from halfstep.queue import Queue
 from halfstep.reports import Report, Reports
 from poolers import MISSING, PgBouncer, program
 from proxy import Proxy
-from waiting import wait_until
+from waiting import NEVER, wait_until
 from worker_processes import WorkerProcess
 
 pytestmark = pytest.mark.skipif(program() is None, reason=MISSING)
@@ -76,9 +76,9 @@ def test_a_lost_reply_behind_the_pooler_repeats_and_loses_nothing(
 def test_a_running_task_is_cancelled_through_the_pooler_and_hints_come_past_it(
     pooled: str, start_worker: Start, database_url: str, ended: Ended, tmp_path: Path
 ) -> None:
-    worker = start_worker(url=pooled, listen_url=database_url, poll_seconds=60.0)
+    worker = start_worker(url=pooled, listen_url=database_url, poll_seconds=NEVER)
     with closing(Database(pooled)) as database:
-        task = enqueue(database, "python", {"function": "jobs:touch_and_wait", "args": [str(tmp_path / "starts"), 60.0]})
+        task = enqueue(database, "python", {"function": "jobs:touch_and_wait", "args": [str(tmp_path / "starts"), 3600.0]})
         wait_until((tmp_path / "starts").exists, what="the start")
         assert Queue(database).cancel(task) == "requested"
         assert ended(task)["state"] == "cancelled"
@@ -120,6 +120,6 @@ def test_an_outage_behind_the_pooler_is_over_for_the_workers_when_the_server_is_
         wait_until(lambda: "Trying again" in worker.log.read_text(), what="the worker to notice")
         (tmp_path / "go").touch()
         proxy.bring_up()
-        report = ended(task, seconds=10)
+        report = ended(task)
         assert (report["state"], len(report["attempts"])) == ("succeeded", 1)
         assert worker.stop() == 0

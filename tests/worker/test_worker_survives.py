@@ -86,7 +86,7 @@ def test_at_most_once_work_stops_before_the_lease_ends_when_it_cannot_be_renewed
     start_worker: Start, call: Call, ended: Ended, proxy: Proxy, tmp_path: Path
 ) -> None:
     worker = start_worker(url=proxy.url, lease_seconds=2.0)
-    task = call("touch_and_wait", str(tmp_path / "starts"), 60.0, at_most_once=True)
+    task = call("touch_and_wait", str(tmp_path / "starts"), 3600.0, at_most_once=True)
     wait_until((tmp_path / "starts").exists, what="the start")
     pid = _child_of(worker.process.pid)
     proxy.take_down()
