@@ -28,6 +28,11 @@ from halfstep.statements import statement
 
 Row = Mapping[str, Any]
 
+# What we were told is committed must outlast a crash of the server: a claim counts as the start of a body that may not start
+# again. Only `off` is raised; how many servers a commit waits for is the operator's. Asked at each commit, in its own round trip
+# and for it alone: a reload changes the setting under a session, and a pooler gives the session to others.
+_DURABLY = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';\n"
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
@@ -71,9 +76,13 @@ class Database:
     def run(self, name: str, /, **parameters: Any) -> list[Row]:
         """The rows of `sql/<name>.sql`; one statement, one commit. Raises HalfstepError (see `explain`)."""
         reach(f"{name}.before")
-        rows = self.execute(statement(name), parameters)
+        rows = self.write(statement(name), parameters)
         reach(f"{name}.after", self._lose_the_reply)
         return rows
+
+    def write(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """The rows of one statement. Its commit outlasts a crash of the server, even if `synchronous_commit` is off."""
+        return self.execute(_DURABLY + sql, parameters)
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """The rows of one statement. A connection that broke is closed, so that the next call makes a new one."""
@@ -102,11 +111,11 @@ class Database:
 
     @contextmanager
     def transaction(self, *, lock_seconds: float | None = None, statement_seconds: float | None = None) -> Iterator[None]:
-        """Several statements, one commit; any exception rolls back.
+        """Several statements, one commit, which outlasts a crash of the server; any exception rolls back.
 
         lock_seconds, statement_seconds: longest wait for a lock, longest statement; None: as always.
         """
-        self.execute("BEGIN")
+        self.execute(f"BEGIN; {_DURABLY}")
         try:
             for name, seconds in (("lock_timeout", lock_seconds), ("statement_timeout", statement_seconds)):
                 if seconds is not None:
@@ -241,7 +250,7 @@ def connect_arguments(settings: ConnectionSettings, *, with_options: bool) -> di
 def execute_on(connection: Any, sql: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
     """The first row of a statement run in the caller's transaction: a SQLAlchemy Connection or Session, or a DB-API one."""
     if isinstance(connection, Database):
-        return tuple(connection.execute(sql, parameters)[0].values())
+        return tuple(connection.write(sql, parameters)[0].values())
     try:
         if hasattr(connection, "exec_driver_sql"):
             return tuple(connection.exec_driver_sql(sql, dict(parameters)).one())

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from waiting import PATIENCE
+
 DAYS = "2"
 
 
@@ -41,7 +43,7 @@ class Authority:
         return self.folder / "ca.crt"
 
     def _openssl(self, *words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True, timeout=30)
+        subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True, timeout=PATIENCE)
 
 
 def _new_key(file: str) -> list[str]:

@@ -35,7 +35,10 @@ from halfstep.reports import Reports
 from halfstep_cli.embedded import EmbeddedServer, discard
 from waiting import wait_until
 
-hypothesis.settings.register_profile("tests", deadline=None, max_examples=60)  # the machine may be shared
+# The machine may be shared: neither an example nor the making of examples is slow by itself.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, max_examples=60, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("tests")
 
 TOGETHER = ("test_plans.py", "test_keda_end_to_end.py", "test_keda_metrics.py")

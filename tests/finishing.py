@@ -12,6 +12,7 @@ from halfstep.database import Database
 from halfstep.outcomes import Succeeded
 from halfstep.producer import NewTask, enqueue_many
 from halfstep.queue import Queue, WorkerCard
+from waiting import PATIENCE
 
 
 class Finishing:
@@ -33,7 +34,7 @@ class Finishing:
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
-        self._thread.join(30)
+        self._thread.join(PATIENCE)
         if self.error:
             raise self.error
 

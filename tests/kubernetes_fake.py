@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from kubernetes_store import Conflict, Expired, Invalid, PodStore, status
+from waiting import PATIENCE
 
 Json = dict[str, Any]
 
@@ -203,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
         )  # fmt: skip
         fault = self.fake.next_fault(self._verb)
         if isinstance(fault, Holds):
-            fault.go.wait(30)
+            fault.go.wait(PATIENCE)
             fault = None if self._is_there() else LosesReply()
         elif isinstance(fault, LosesReply):
             self._answer(body)

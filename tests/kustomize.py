@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from waiting import PATIENCE
+
 Object = dict[str, Any]
 
 MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
@@ -79,7 +81,7 @@ def rendered_text(folder: Path) -> str:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed; `make cluster` renders the manifests too.")
-    done = subprocess.run([program, "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([program, "kustomize", folder], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

@@ -10,7 +10,7 @@ import grpc
 from halfstep.database import Database
 from halfstep.errors import HalfstepError
 from scaler.keda import Keda  # noqa: TID251
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 _WORKERS = "SELECT w.name, l.counter FROM halfstep.worker w LEFT JOIN halfstep.lease l ON l.worker_id = w.id"
 _WAITS = """
@@ -41,7 +41,7 @@ class Asker(threading.Thread):
     def move(self, address: str) -> None:
         """Asks there from now on, as after a change of a Service's endpoints; returns when nobody else is asked any more."""
         self._address = address
-        wait_until(lambda: self._answered == address, seconds=30, what="an answer of the other scaler")
+        wait_until(lambda: self._answered == address, what="an answer of the other scaler")
 
     def _ask(self, keda: Keda) -> None:
         try:
@@ -54,7 +54,7 @@ class Asker(threading.Thread):
     def stop(self) -> None:
         """Returns when the thread has ended."""
         self._stopped.set()
-        self.join(timeout=20)
+        self.join(timeout=PATIENCE)
 
 
 class Onlooker(threading.Thread):
@@ -74,7 +74,7 @@ class Onlooker(threading.Thread):
         with closing(Database(self._url)) as database:
             while not self._stopped.wait(0.02):
                 self.longest = max(self.longest, database.execute(_WAITS)[0]["seconds"])
-        looking.join(timeout=20)
+        looking.join(timeout=PATIENCE)
 
     def _look(self) -> None:
         with closing(Database(self._url)) as database:
@@ -87,7 +87,7 @@ class Onlooker(threading.Thread):
     def stop(self) -> None:
         """Returns when the thread has ended; twice is fine."""
         self._stopped.set()
-        self.join(timeout=20)
+        self.join(timeout=PATIENCE)
 
     def __enter__(self) -> Onlooker:
         self.start()

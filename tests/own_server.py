@@ -19,27 +19,32 @@ from halfstep_cli.embedded import binaries, postgres
 from halfstep_cli.embedded.accounts import server_account
 from halfstep_cli.embedded.folder import Access, new_access
 from halfstep_cli.embedded.postgres import Site, answers
-from waiting import wait_until
-
-START_SECONDS = 40
+from ports import free_port
+from waiting import PATIENCE, wait_until
 
 
 class OwnServer:
     """One server on loopback. Its URLs stay the same over all restarts. Usable as a context: it ends with it.
 
-    folder: the server's user has to be able to pass through it. settings: as in postgresql.conf. environment: of the server
-    process, beside a bare one.
+    folder: the server's user has to be able to pass through it. settings: as in postgresql.conf; None: not ours to set,
+    so that ALTER SYSTEM can. environment: of the server process, beside a bare one. log: where it says what happens; there,
+    unlike in a folder on a disk that gets full, it always can.
     """
 
     def __init__(
-        self, folder: Path, *, settings: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        settings: Mapping[str, str | None] | None = None,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
     ) -> None:
-        self.access: Access = new_access()
+        self.access: Access = replace(new_access(), port=free_port())
         self.data = folder / "postgres"
-        self.log = folder / "postgres.log"
+        self.log = log or folder / "postgres.log"
         account = server_account(self.data)
         self._site = Site(binaries.runnable_by(account, binaries.choose(None)), self.data, account, self.log)
-        self._settings = postgres.SETTINGS | {"port": str(self.access.port)} | dict(settings or {})
+        self._settings = {**postgres.SETTINGS, "port": str(self.access.port), **(settings or {})}
         self._environment = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC"} | dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -66,7 +71,7 @@ class OwnServer:
 
     def start(self, *, wait: bool = True) -> None:
         """Starts it; recovers first if it crashed. Returns when one can log in, or at once."""
-        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self._settings.items() if value is not None for part in ("-c", f"{name}={value}")]
         with postgres.open_log(self.log) as log:
             self._child = subprocess.Popen(
                 [str(self._site.binaries.postgres), "-D", str(self.data), *settings],
@@ -75,7 +80,7 @@ class OwnServer:
         if wait:
             self.wait_until_up()
 
-    def wait_until_up(self, *, seconds: float = START_SECONDS) -> None:
+    def wait_until_up(self, *, seconds: float = PATIENCE) -> None:
         """Returns when one can log in."""
         wait_until(lambda: answers(self.admin_url), seconds=seconds, what=f"PostgreSQL to answer (see {self.log})")
 
@@ -104,7 +109,7 @@ class OwnServer:
             "--write-recovery-conf",
             "--checkpoint=fast",
         ]
-        subprocess.run(words, check=True, capture_output=True, timeout=60)
+        subprocess.run(words, check=True, capture_output=True, timeout=PATIENCE)
         for path in (twin.data, *twin.data.rglob("*")):
             os.chown(path, self._site.account.uid, self._site.account.gid, follow_symlinks=False)
         return twin
@@ -125,10 +130,10 @@ class OwnServer:
             return
         child.send_signal(number)
         try:
-            child.wait(timeout=20)
+            child.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             child.kill()
-            child.wait(timeout=10)
+            child.wait(timeout=PATIENCE)
 
     def _user(self) -> dict[str, Any]:
         account = self._site.account
@@ -136,7 +141,9 @@ class OwnServer:
 
 
 @contextmanager
-def own_server(*, settings: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None) -> Iterator[OwnServer]:
+def own_server(
+    *, settings: Mapping[str, str | None] | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[OwnServer]:
     """A server in a folder of its own, which is removed with it."""
     folder = Path(tempfile.mkdtemp(prefix="halfstep-server-"))
     os.chmod(folder, 0o711)  # as root the server runs as another user

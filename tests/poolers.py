@@ -21,7 +21,8 @@ import psycopg2
 
 from halfstep.database import Database
 from halfstep.errors import DatabaseUnavailable, LoginRefused
-from waiting import wait_until
+from ports import free_port
+from waiting import PATIENCE, wait_until
 
 SETTINGS = """
 [databases]
@@ -107,7 +108,7 @@ class PgBouncer:
 
     def start(self) -> None:
         """Starts it, on the same port as before; returns when it takes connections."""
-        self.port = self.port or _unused_port()
+        self.port = self.port or free_port()
         place = {"host": self._server.hostname or "127.0.0.1", "port": self._server.port or 5432, "own_port": self.port}
         self._write("pgbouncer.ini", SETTINGS.format(folder=self._folder, size=self._size, **place))
         self._write_users()
@@ -128,7 +129,7 @@ class PgBouncer:
             _running.remove(self)
         if child is not None and child.poll() is None:
             child.kill()
-            child.wait(timeout=10)
+            child.wait(timeout=PATIENCE)
 
     def reconnect(self) -> None:
         """Its connections to the server are made anew, each when it is free."""
@@ -198,9 +199,3 @@ def _set_role(url: str, role: str) -> bool:
     except DatabaseUnavailable:
         pass  # the test is about that
     return True
-
-
-def _unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -33,7 +33,7 @@ from onlookers import Asker, Onlooker
 from own_server import OwnServer
 from releases import Release, Running, present
 from siege import Producer, live_tasks
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 WORKERS, SLOTS, GRACE = 2, 6, 1.0
 RATE = 20
@@ -90,7 +90,7 @@ class Crew:
         gone = [one for one in self.everybody if one.has_ended]
         for one in self.everybody:
             one.drain()
-        codes = [(one, one.process.wait(timeout=60)) for one in self.everybody]
+        codes = [(one, one.process.wait(timeout=PATIENCE)) for one in self.everybody]
         return [f"{one.log.name} ended by itself or badly: {code}" for one, code in codes if code or one in gone]
 
     def troubles(self) -> list[str]:
@@ -142,12 +142,12 @@ class Rehearsal:
         assert self.schema == self.old.schema < self.new.schema
         self.crews.append(self._start(self.old))
         hasty = self.new.start("worker", url=self.url, log=self.folder / "hasty.log")
-        assert hasty.process.wait(timeout=60) == SCHEMA_DOES_NOT_FIT, hasty.said()
+        assert hasty.process.wait(timeout=PATIENCE) == SCHEMA_DOES_NOT_FIT, hasty.said()
         self.crews[-1].await_start()
         self.producer.start()
         self.asker = Asker(self.crews[-1].address)
         self.asker.start()
-        wait_until(lambda: len(self.effects.starts()) > RATE, seconds=30, what="steady work")
+        wait_until(lambda: len(self.effects.starts()) > RATE, what="steady work")
 
     def migrate(self) -> Change:
         """With the new code. Meanwhile somebody reads one of the tables for a while, and then another one."""
@@ -155,7 +155,7 @@ class Rehearsal:
         onlooker = self._ending.enter_context(Onlooker(self.url))
         with closing(Database(self.url)) as reader:
             migrating = self._migrate_beside(reader, change)
-        code = migrating.process.wait(timeout=60)
+        code = migrating.process.wait(timeout=PATIENCE)
         onlooker.stop()
         assert (code, self.schema) == (0, self.new.schema), migrating.said()
         self.longest_lock = onlooker.longest
@@ -172,17 +172,17 @@ class Rehearsal:
         coming.await_start()
         self.asker.move(coming.address)
         change.problems += leaving.leave()
-        wait_until(lambda: not self._held_by(leaving.everybody), seconds=30, what="somebody else to hold what they held")
+        wait_until(lambda: not self._held_by(leaving.everybody), what="somebody else to hold what they held")
         change.adopted = self._held_by(coming.launchers, pods=change.pods)
         begun = len(self.effects.starts())
-        wait_until(lambda: len(self.effects.starts()) > begun + RATE, seconds=30, what="steady work")
+        wait_until(lambda: len(self.effects.starts()) > begun + RATE, what="steady work")
         return self._over(change)
 
     def end(self) -> Balance:
         """All work ends, everybody leaves; both books."""
         self.producer.stop()
-        self.producer.join(timeout=30)
-        wait_until(lambda: live_tasks(self.database) == 0, seconds=180, what="the end of all tasks")
+        self.producer.join(timeout=PATIENCE)
+        wait_until(lambda: live_tasks(self.database) == 0, seconds=2 * PATIENCE, what="the end of all tasks")
         self.asker.stop()
         self.problems += self.crews[-1].leave() + self.asker.refusals
         self.problems += [line for crew in self.crews for line in crew.troubles()]
@@ -227,7 +227,7 @@ class Rehearsal:
             with reader.transaction():
                 reader.execute("SELECT FROM halfstep.worker")
                 migrating = self.new.start("migrate", url=self.url, log=self.folder / "migrate.log")
-                wait_until(lambda: self.database.execute(_WANTS_ALONE) or migrating.has_ended, seconds=60, what="the migration")
+                wait_until(lambda: self.database.execute(_WANTS_ALONE) or migrating.has_ended, what="the migration")
                 threading.Event().wait(READER_SECONDS)
                 reader.execute("SELECT FROM halfstep.lease")
         except HalfstepError as error:
@@ -251,7 +251,7 @@ class Rehearsal:
         change = Change(self.folder / f"go-{len(self.tasks)}")
         tasks = enqueue_many(self.database, [NewTask("python", self.effects.call(str(change.go), "effect_until"), {})] * LASTING)
         self.tasks += tasks
-        wait_until(lambda: {task for task, _ in self.effects.starts()} >= set(tasks), seconds=30, what="the lasting bodies")
+        wait_until(lambda: {task for task, _ in self.effects.starts()} >= set(tasks), what="the lasting bodies")
         change.pods = self._running_pods()
         change.began = time.time()
         return change
@@ -262,7 +262,7 @@ class Rehearsal:
         tasks = enqueue_many(self.database, [NewTask("pod", self.pods.args, {"placement": "pod"})] * self.pods.at_a_time)
         self.pod_tasks += tasks
         reports = Reports(self.database)
-        wait_until(lambda: all(list(reports.log(task)) for task in tasks), seconds=90, what="the pods' first lines")
+        wait_until(lambda: all(list(reports.log(task)) for task in tasks), what="the pods' first lines")
         return [str(reports.show(task)["attempts"][-1]["pod"]["name"]) for task in tasks]
 
     def _over(self, change: Change) -> Change:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from halfstep.errors import HalfstepError
 from halfstep.statements import migrations
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("halfstep", "worker", "scaler", "cli")
@@ -71,7 +71,7 @@ class Running:
 
     def await_words(self, words: str) -> None:
         """Returns when it has said so. AssertionError if it ends before."""
-        wait_until(lambda: words in self.said() or self.has_ended, seconds=60, what=f"{words!r} in {self.log}")
+        wait_until(lambda: words in self.said() or self.has_ended, what=f"{words!r} in {self.log}")
         assert not self.has_ended, self.said()
 
     def drain(self) -> None:
@@ -83,7 +83,7 @@ class Running:
         """KILL, if it still runs."""
         if not self.has_ended:
             self.process.kill()
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=PATIENCE)
 
 
 def present() -> Release:

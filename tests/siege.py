@@ -121,7 +121,7 @@ class Siege:
             victim.worker.signal(signal.SIGCONT)
             wait_until(lambda worker=victim.worker: worker.log.stat().st_size, what="the start of a worker")
             victim.worker.signal(signal.SIGTERM)
-        return [victim.worker.wait(seconds=60) for victim in self.living]
+        return [victim.worker.wait() for victim in self.living]
 
     def done(self) -> Counter[str]:
         """How many were killed and how many frozen."""

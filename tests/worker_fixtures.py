@@ -13,7 +13,7 @@ from halfstep.database import Database
 from halfstep.producer import enqueue
 from halfstep.reports import Report, Reports
 from proxy import Proxy
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 from worker_processes import WorkerProcess
 
 TASKS = """
@@ -37,7 +37,7 @@ def crash(code):
     os._exit(code)
 
 @task
-def touch_and_wait(path, seconds=30.0):
+def touch_and_wait(path, seconds=3600.0):
     with open(path, "a") as file:
         file.write(f"{current().task_id} {current().attempt}\\n")
     deadline = time.monotonic() + seconds
@@ -121,7 +121,7 @@ def call(database: Database) -> Callable[..., int]:
 def ended(reports: Reports) -> Callable[..., Report]:
     """Waits for a task to end and returns its report."""
 
-    def wait(task: int, *, seconds: float = 30) -> Report:
+    def wait(task: int, *, seconds: float = PATIENCE) -> Report:
         over = ("succeeded", "failed", "cancelled")
         wait_until(lambda: reports.states([task]).get(task) in over, seconds=seconds, what=f"the end of task {task}")
         return reports.show(task)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from poolers import pooled
+from waiting import PATIENCE
 
 HERE = Path(__file__).parent
 QUICK: dict[str, Any] = {
@@ -50,17 +51,17 @@ class WorkerProcess:
         """Sends a signal to the worker process itself."""
         self.process.send_signal(number)
 
-    def stop(self, *, seconds: float = 20) -> int:
+    def stop(self, *, seconds: float = PATIENCE) -> int:
         """Asks it to drain, and waits."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         return self.wait(seconds=seconds)
 
-    def wait(self, *, seconds: float = 20) -> int:
+    def wait(self, *, seconds: float = PATIENCE) -> int:
         """Its exit code."""
         return self.process.wait(timeout=seconds)
 
     def kill(self) -> None:
         """SIGKILL, and reap."""
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=PATIENCE)

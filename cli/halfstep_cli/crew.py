@@ -17,8 +17,8 @@ from halfstep.errors import HalfstepError
 from halfstep_cli.stopping import StopSignals
 from halfstep_worker.children.kernel import die_with
 
-EARLY_SECONDS = 10.0
-"""A worker that fails within this has not come up."""
+EARLY_SECONDS = 30.0
+"""A worker that fails within this has not come up; on a busy machine a start that fails takes more than ten seconds."""
 EARLY_LIMIT = 3
 """So many failures to come up when no worker ever did, and we give up."""
 LONGEST_PAUSE = 15.0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
+from halfstep.shield import blot_out, shield
 from halfstep_cli import commands
 from halfstep_cli.errors import MEANINGS, report
 from halfstep_cli.options import Command, Globals, spread
@@ -33,7 +34,10 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(arguments or ())
+    if arguments is None:
+        words = sys.argv[1:]
+        _keep_secrets(words)
     try:
         _never_fail_to_print()
         done = build(words)(args=words, prog_name="halfstep", standalone_mode=False)
@@ -43,6 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return leave.code if isinstance(leave.code, int) else 0
     except BaseException as error:
         return report(error, debug="--debug" in words)
+
+
+def _keep_secrets(words: Sequence[str]) -> None:
+    """This process is the command's own. Bodies of its user can't read its environment, nor a URL in its command line."""
+    shield()
+    for url in (word.removeprefix("--database=") for word in words):
+        if url.startswith("postgres"):
+            blot_out(url)
 
 
 def _root() -> Command:

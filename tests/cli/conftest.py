@@ -18,7 +18,7 @@ import pytest
 
 from halfstep.reports import Reports
 from halfstep_cli.main import main
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,9 @@ def halfstep_process_at() -> Halfstep:
 
     def run(url: str | None, *words: str, stdin: str = "") -> Said:
         chosen = environment(HALFSTEP_DATABASE_URL=url or "")
-        done = subprocess.run(command(*words), env=chosen, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command(*words), env=chosen, input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
         return Said(done.returncode, done.stdout, done.stderr)
 
     return run
@@ -125,10 +127,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE)
     finally:
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture

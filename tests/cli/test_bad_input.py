@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from halfstep.database import Database, parse_url
 from halfstep.producer import NewTask, enqueue_many
 from halfstep.queue import Queue
 from halfstep.reports import Reports
+from ports import free_port
 
 BASH = ("enqueue", "bash", '{"command": "true"}')
 
@@ -55,9 +55,7 @@ def wrong_password(url: str) -> str:
 
 def no_server(url: str) -> str:
     """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return changed(url, host="127.0.0.1", port=free.getsockname()[1])
+    return changed(url, host="127.0.0.1", port=free_port())
 
 
 def no_database(url: str) -> str:

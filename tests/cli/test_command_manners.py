@@ -13,6 +13,7 @@ from halfstep import errors
 from halfstep.errors import HalfstepError
 from halfstep_cli.errors import MEANINGS, ExitCode, exit_code, sentence
 from halfstep_cli.main import build
+from waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,14 +87,14 @@ def test_a_reader_that_goes_away_is_no_error(halfstep, start_command):
     assert listing.stdout.readline() == "[\n"
     listing.stdout.close()
     assert listing.stderr.read() == ""
-    assert listing.wait(timeout=10) == ExitCode.READER_GONE
+    assert listing.wait(timeout=PATIENCE) == ExitCode.READER_GONE
 
 
 def test_an_interrupted_wait_leaves_the_tasks_alone(halfstep, start_command):
     waiting = start_command("enqueue", "bash", '{"command": "true"}', "--wait")
     assert waiting.stdout.readline() == "1\n"
     waiting.send_signal(signal.SIGINT)
-    assert waiting.wait(timeout=10) == ExitCode.INTERRUPTED
+    assert waiting.wait(timeout=PATIENCE) == ExitCode.INTERRUPTED
     assert "Traceback" not in waiting.stderr.read()
     assert halfstep("show", "1", "--json").json["state"] == "ready"
 
@@ -102,7 +103,7 @@ def test_a_wait_that_nobody_serves_says_so(halfstep, start_command):
     waiting = start_command("enqueue", "bash", '{"command": "true"}', "--wait")
     assert waiting.stderr.readline() == "Task 1: no worker serves its queue.\n"
     waiting.send_signal(signal.SIGINT)
-    assert waiting.wait(timeout=10) == ExitCode.INTERRUPTED
+    assert waiting.wait(timeout=PATIENCE) == ExitCode.INTERRUPTED
 
 
 def test_the_option_wins_over_the_environment(halfstep_at, database_url):
@@ -128,7 +129,7 @@ def test_a_running_up_is_found_by_its_url_file(halfstep_at, database_url, tmp_pa
 def test_enqueue_imports_nothing_that_it_does_not_need(start_command):
     heavy = ("kubernetes", "rich", "prometheus_client", "halfstep_cli.demo", "halfstep_cli.embedded", "halfstep_worker.worker")
     quick = start_command("enqueue", "bash", '{"command": "true"}', PYTHONPROFILEIMPORTTIME="1")
-    out, imported = quick.communicate(timeout=30)
+    out, imported = quick.communicate(timeout=PATIENCE)
     assert out == "1\n"
     names = {line.rpartition("|")[2].strip() for line in imported.splitlines()}
     assert "halfstep.producer" in names

@@ -12,6 +12,7 @@ NAMES = [
     "server",
     "schema",
     "rights",
+    "durability",
     "notifications",
     "clock",
     "workers",
@@ -89,6 +90,35 @@ def test_notifications_that_do_not_arrive_are_found(halfstep_at, database_url, s
     said = halfstep_at(database_url, "doctor")
     assert said.code == 1
     assert "set HALFSTEP_DIRECT_DATABASE_URL" in lines(said)["notifications"]
+
+
+@pytest.mark.alters_schema
+def test_what_the_server_does_with_a_commit_is_told_as_our_login_sees_it(halfstep, database):
+    assert lines(halfstep("doctor"))["durability"] == "ok  durability: synchronous_commit on, fsync on, full_page_writes on"
+    name = database.execute("SELECT current_database() AS name")[0]["name"]
+    database.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    said = halfstep("doctor")
+    assert said.code == 0, "halfstep's own commits are waited for all the same"
+    assert "synchronous_commit off, fsync on" in lines(said)["durability"]
+    assert "what your transactions enqueue may be lost" in lines(said)["durability"]
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "sentence"),
+    [
+        (("on", "off", "on"), 1, "fsync off, full_page_writes on: a crash of the machine may lose or ruin everything"),
+        (("on", "on", "off"), 0, "full_page_writes off: only right where the file system never writes half a page"),
+    ],
+)
+def test_a_server_that_would_lose_what_is_committed_is_found(halfstep, monkeypatch, values, code, sentence):
+    columns = ("synchronous_commit", "fsync", "full_page_writes")
+    stands_for = ", ".join(f"'{value}' AS {name}" for name, value in zip(columns, values, strict=True))
+    monkeypatch.setattr(checks, "_DURABILITY", f"SELECT {stands_for}")
+    said = halfstep("doctor")
+    assert said.code == code
+    assert sentence in lines(said)["durability"]
+    told = next(check for check in halfstep("doctor", "--json").json["checks"] if check["name"] == "durability")
+    assert told["ok"] is (code == 0)
 
 
 @pytest.mark.alters_schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from halfstep import enqueue
-from waiting import wait_until
+from waiting import NEVER, PATIENCE, wait_until
 
 
 def test_a_worker_that_is_asked_to_leave_claims_nothing_and_is_shown_as_draining(halfstep, make_worker, database):
@@ -59,27 +59,27 @@ def test_a_limit_without_waiting_is_bad_input(halfstep, make_worker):
 
 def test_waiting_returns_when_a_real_worker_has_gone(halfstep, start_worker):
     process = start_worker("--name", "amy", "--grace", "1")
-    said = halfstep("drain", "amy", "--wait", "--timeout", "20", "--json")
+    said = halfstep("drain", "amy", "--wait", "--timeout", f"{PATIENCE}", "--json")
     assert (said.code, said.err.splitlines()[-1]) == (0, "Worker amy has gone.")
     assert said.json | {"id": ""} == {"id": "", "name": "amy", "state": "stopped", "held": 0, "gone": True}
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_waiting_for_one_that_is_lost_meanwhile_says_so(halfstep, start_command, make_worker, reports):
     amy = make_worker(name="amy")
-    waiting = start_command("drain", "amy", "--wait", "--timeout", "30")
+    waiting = start_command("drain", "amy", "--wait", "--timeout", f"{PATIENCE}")
     wait_until(lambda: reports.workers()[0]["state"] == "draining", what="the request")
     amy.die()
-    _, err = waiting.communicate(timeout=20)
+    _, err = waiting.communicate(timeout=PATIENCE)
     assert (waiting.returncode, err.splitlines()[-1]) == (1, "Worker amy was lost before it had left; its tasks are rescued.")
 
 
 def test_a_signal_too_shows_a_worker_as_draining(halfstep, start_worker, database, reports):
-    enqueue(database, "bash", {"command": "sleep 60"})
-    process = start_worker("--name", "amy", "--grace", "30")
+    enqueue(database, "bash", {"command": f"sleep {NEVER}"})
+    process = start_worker("--name", "amy", "--grace", f"{NEVER}")
     wait_until(lambda: reports.show(1)["state"] == "running", what="the start")
     process.send_signal(signal.SIGTERM)
-    wait_until(lambda: halfstep("workers", "--json").json[0]["state"] == "draining", seconds=2, what="its being told")
+    wait_until(lambda: halfstep("workers", "--json").json[0]["state"] == "draining", what="its being told")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert reports.show(1)["state"] == "ready"

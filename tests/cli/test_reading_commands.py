@@ -8,7 +8,7 @@ import os
 from halfstep.outcomes import Failed, Retry, Succeeded
 from halfstep.producer import enqueue
 from halfstep.queue import Queue
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 
 def fill(database, worker) -> None:
@@ -158,7 +158,7 @@ def test_following_a_log_ends_with_the_task_and_has_every_line(halfstep, start_c
     assert halfstep("show", "1", "--json").json["state"] == "running"
     gate.write_text("last\n")
     assert following.stdout.read() == "last\n"
-    assert following.wait(timeout=10) == 0
+    assert following.wait(timeout=PATIENCE) == 0
 
 
 def test_following_a_log_shows_what_there_is_of_a_line_and_then_its_rest(halfstep, start_command, start_worker, tmp_path):

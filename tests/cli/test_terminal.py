@@ -9,6 +9,8 @@ from contextlib import closing
 
 import pytest
 
+from waiting import PATIENCE
+
 
 @pytest.fixture
 def on_terminal(database_url: str, command_line, plain_environment) -> Callable[..., str]:
@@ -24,7 +26,7 @@ def on_terminal(database_url: str, command_line, plain_environment) -> Callable[
             os.close(theirs)
             with closing(os.fdopen(ours, "rb", buffering=0)) as terminal:
                 seen = b"".join(iter(lambda: _read(terminal.fileno()), b""))
-            running.wait(timeout=30)
+            running.wait(timeout=PATIENCE)
         return seen.decode()
 
     return run

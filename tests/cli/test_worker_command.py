@@ -11,7 +11,7 @@ import pytest
 
 from halfstep_cli.commands.worker import Code, Served, _settings, words
 from halfstep_cli.session import Session
-from waiting import wait_until
+from waiting import NEVER, PATIENCE, wait_until
 
 URL = "postgresql://me:secret@127.0.0.1:1/x"
 
@@ -66,24 +66,24 @@ def test_the_environment_counts_where_no_flag_is_given(halfstep, start_worker):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_drains(number, halfstep, start_worker, reports, tmp_path):
     os.mkfifo(tmp_path / "gate")
-    worker = start_worker("--grace", "60")
+    worker = start_worker("--grace", f"{NEVER}")
     halfstep("enqueue", "bash", json.dumps({"command": f"echo begun; read -r word < {tmp_path / 'gate'}"}))
     wait_until(lambda: halfstep("logs", "1").out == "begun\n", what="the body's first line")
     worker.send_signal(number)
     wait_until(lambda: reports.workers()[0]["state"] == "draining" or "Draining" in (tmp_path / "worker.log").read_text())
     halfstep("enqueue", "bash", '{"command": "true"}')
     (tmp_path / "gate").write_text("go on\n")
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=PATIENCE) == 0
     assert [task["state"] for task in halfstep("tasks", "--json").json] == ["ready", "succeeded"]
 
 
 def test_the_second_signal_stops_what_runs_and_hands_it_back(halfstep, start_worker, tmp_path):
-    worker = start_worker("--grace", "60")
+    worker = start_worker("--grace", f"{NEVER}")
     halfstep("enqueue", "bash", json.dumps({"command": "echo begun; exec cat /dev/zero > /dev/null"}))
     wait_until(lambda: halfstep("logs", "1").out == "begun\n", what="the body's first line")
     worker.send_signal(signal.SIGTERM)
     wait_until(lambda: "Draining" in (tmp_path / "worker.log").read_text(), what="the drain")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=20) == 0
+    assert worker.wait(timeout=PATIENCE) == 0
     task = halfstep("show", "1", "--json").json
     assert (task["state"], task["failures"]) == ("ready", 0)

@@ -16,7 +16,7 @@ import psycopg2
 from halfstep_cli.embedded.folder import Folder
 from halfstep_cli.embedded.leftovers import processes_in
 from halfstep_cli.embedded.locks import is_free
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 USER_PROGRAM = Path(__file__).with_name("server_user.py")
 needs_root = "only root has to become somebody else to run PostgreSQL"
@@ -24,7 +24,7 @@ needs_root = "only root has to become somebody else to run PostgreSQL"
 
 def ask(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
     """The rows of one statement on a connection of its own."""
-    with closing(psycopg2.connect(url, connect_timeout=5)) as connection, connection, connection.cursor() as cursor:
+    with closing(psycopg2.connect(url, connect_timeout=int(PATIENCE))) as connection, connection, connection.cursor() as cursor:
         cursor.execute(statement, values or None)
         return cursor.fetchall() if cursor.description else []
 
@@ -81,7 +81,7 @@ def nothing_runs(data_dir: Path) -> bool:
 
 
 def wait_until_nothing_runs(data_dir: Path) -> None:
-    wait_until(lambda: nothing_runs(data_dir), seconds=15, what=f"the end of the server of {data_dir}")
+    wait_until(lambda: nothing_runs(data_dir), what=f"the end of the server of {data_dir}")
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def user(data_dir: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         yield program
     finally:
         program.kill()
-        program.communicate(timeout=20)
+        program.communicate(timeout=PATIENCE)
 
 
 def start_user(data_dir: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -112,7 +112,7 @@ def line_of(program: subprocess.Popen[str]) -> str:
 
 def leave(program: subprocess.Popen[str]) -> None:
     """Let the user's `with` end, and wait for its exit."""
-    program.communicate(timeout=30)
+    program.communicate(timeout=PATIENCE)
     assert program.returncode == 0
 
 

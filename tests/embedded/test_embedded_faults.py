@@ -28,7 +28,7 @@ from halfstep_cli.embedded import EmbeddedServer
 from halfstep_cli.embedded.accounts import Account, server_account, spawn
 from halfstep_cli.embedded.folder import Folder
 from halfstep_cli.embedded.locks import is_free
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 
 def test_the_server_of_a_killed_user_stops_and_starts_again(open_folder: Path) -> None:
@@ -172,4 +172,4 @@ def stranger(account: Account) -> Iterator[subprocess.Popen[bytes]]:
         yield program
     finally:
         program.kill()
-        program.wait(10)
+        program.wait(PATIENCE)

@@ -18,7 +18,7 @@ import pytest
 
 from embedded.observation import nothing_runs, wait_until_nothing_runs
 from halfstep_cli.embedded import discard
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -34,7 +34,7 @@ def command(*words: str) -> list[str]:
 
 def run_halfstep(*words: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself."""
-    return subprocess.run(command(*words), env=environment(**changes), capture_output=True, text=True, timeout=100)
+    return subprocess.run(command(*words), env=environment(**changes), capture_output=True, text=True, timeout=PATIENCE)
 
 
 def descendants(pid: int) -> set[int]:
@@ -84,7 +84,7 @@ class Up:
             said = [event for event in self.events if event["event"] == "status"]
             return bool(said) and condition(said[-1])
 
-        wait_until(is_last, seconds=25, what=what)
+        wait_until(is_last, what=what)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends it a signal."""
@@ -103,17 +103,17 @@ def data_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def start_up(data_folder: Path, tmp_path: Path) -> Iterator[Callable[..., Up]]:
-    """Starts `halfstep up` in the data folder, and returns when it can be used."""
+    """Starts `halfstep up` in the data folder, and returns when it can be used. first: what its process does first."""
     with ExitStack() as stack:
 
-        def start(*words: str) -> Up:
+        def start(*words: str, first: Callable[[], None] | None = None, **changes: str) -> Up:
             output = tmp_path / "up.json"
             with output.open("wb") as out:
                 line = command("up", "--data", str(data_folder), "--json", *words)
-                process = subprocess.Popen(line, env=environment(), stdout=out)
+                process = subprocess.Popen(line, env=environment(**changes), stdout=out, preexec_fn=first)
             up = Up(data_folder, process, output)
             stack.callback(_end, up)
-            wait_until(lambda: up.events, seconds=30, what="the start")
+            wait_until(lambda: up.events, what="the start")
             return up
 
         yield start
@@ -123,5 +123,5 @@ def _end(up: Up) -> None:
     for number in (signal.SIGTERM, signal.SIGTERM):
         if up.process.poll() is None:
             up.signal(number)
-    up.process.wait(timeout=40)
+    up.process.wait(timeout=PATIENCE)
     assert nothing_runs(up.folder)

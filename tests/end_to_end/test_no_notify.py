@@ -36,12 +36,12 @@ def one_works(database: Database) -> bool:
 
 @pytest.mark.parametrize("crew", [True], indirect=True)
 def test_a_worker_listens(database: Database, crew: Crew) -> None:
-    wait_until(lambda: database.execute(LISTENERS)[0]["n"] == 1, seconds=20, what="the listener")
+    wait_until(lambda: database.execute(LISTENERS)[0]["n"] == 1, what="the listener")
 
 
 @pytest.mark.parametrize("crew", [False], indirect=True)
 def test_a_worker_without_notifications_does_not(database: Database, crew: Crew) -> None:
-    wait_until(lambda: one_works(database), seconds=20, what="the worker")
+    wait_until(lambda: one_works(database), what="the worker")
     assert not crew.trouble
     with pytest.raises(AssertionError):
         wait_until(lambda: database.execute(LISTENERS)[0]["n"] > 0, seconds=1, what="a listener")

@@ -12,7 +12,7 @@ from end_to_end.conftest import Up, descendants, is_alive, run_halfstep
 from halfstep.database import Database
 from halfstep.producer import enqueue
 from halfstep.reports import Reports
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 
 def enqueue_bash(up: Up, command: str) -> int:
@@ -37,10 +37,10 @@ def test_a_worker_comes_for_a_task_and_leaves_when_nothing_is_left(start_up: Cal
     up.await_status(lambda status: status["workers"] == 0, "no worker")
     task = enqueue_bash(up, "echo hello")
     up.await_status(lambda status: status["workers"] == 1, "a worker")
-    wait_until(lambda: state_of(up, task) == "succeeded", seconds=20, what="the task's end")
+    wait_until(lambda: state_of(up, task) == "succeeded", what="the task's end")
     up.await_status(lambda status: status["workers"] + status["draining"] == 0, "no worker again")
     up.signal(signal.SIGTERM)
-    assert up.process.wait(timeout=20) == 0
+    assert up.process.wait(timeout=PATIENCE) == 0
     assert not (up.folder / "url").exists()
 
 
@@ -59,7 +59,7 @@ def test_a_signal_lets_the_body_stop_and_leaves_nothing_running(start_up: Callab
     up.signal(signal.SIGTERM)
     wait_until(lambda: up.events[-1]["event"] == "leaving", what="the drain")
     up.signal(signal.SIGTERM)
-    assert up.process.wait(timeout=25) == 0
+    assert up.process.wait(timeout=PATIENCE) == 0
     assert [pid for pid in ours if is_alive(pid)] == []
 
 
@@ -67,11 +67,11 @@ def test_workers_and_server_end_when_up_is_killed(start_up: Callable[..., Up]) -
     up = start_up("--min", "1", "--workers", "1")
     up.await_status(lambda status: status["workers"] == 1, "a worker")
     task = enqueue_bash(up, "true")
-    wait_until(lambda: state_of(up, task) == "succeeded", seconds=20, what="the task's end")
+    wait_until(lambda: state_of(up, task) == "succeeded", what="the task's end")
     ours = descendants(up.process.pid)
     up.process.kill()
-    up.process.wait(timeout=10)
-    wait_until(lambda: not any(map(is_alive, ours)), seconds=40, what="the end of all that it had started")
+    up.process.wait(timeout=PATIENCE)
+    wait_until(lambda: not any(map(is_alive, ours)), what="the end of all that it had started")
 
 
 def test_a_server_that_died_is_started_again_and_tasks_go_on(start_up: Callable[..., Up]) -> None:
@@ -79,12 +79,12 @@ def test_a_server_that_died_is_started_again_and_tasks_go_on(start_up: Callable[
     before = up.url
     up.await_status(lambda status: status["workers"] == 1, "a worker")
     first = enqueue_bash(up, "true")
-    wait_until(lambda: state_of(up, first) == "succeeded", seconds=20, what="the task's end")
+    wait_until(lambda: state_of(up, first) == "succeeded", what="the task's end")
     os.kill(postmaster(up.folder), signal.SIGKILL)
-    wait_until(lambda: "database_restarted" in {event["event"] for event in up.events}, seconds=40, what="the server's return")
+    wait_until(lambda: "database_restarted" in {event["event"] for event in up.events}, what="the server's return")
     assert up.url == before
     second = enqueue_bash(up, "true")
-    wait_until(lambda: state_of(up, second) == "succeeded", seconds=30, what="the end of a task after the server's return")
+    wait_until(lambda: state_of(up, second) == "succeeded", what="the end of a task after the server's return")
     assert state_of(up, first) == "succeeded"
 
 

@@ -27,7 +27,7 @@ def test_a_worker_that_starts_before_its_database_waits_and_works_when_it_is_the
     wait_until(lambda: "Trying again" in worker.log.read_text(), what="the worker to notice")
     own_server.start()
     with closing(Database(own_server.url)) as database:
-        wait_until(lambda: live_tasks(database) == 0, seconds=20, what="the end of the task")
+        wait_until(lambda: live_tasks(database) == 0, what="the end of the task")
     assert worker.stop() == 0
 
 
@@ -36,17 +36,17 @@ def test_a_worker_that_waits_for_its_database_leaves_at_a_signal(own_server: Own
     worker = start_worker(url=own_server.url)
     wait_until(lambda: "Trying again" in worker.log.read_text(), what="the worker to notice")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(seconds=10) == 0
+    assert worker.wait() == 0
 
 
 def test_a_login_that_is_refused_is_told_at_once(database_url: str, start_worker: Start) -> None:
     user, _, rest = database_url.partition("//")[2].partition(":")
     worker = start_worker(url=f"postgresql://{user}:wrong@{rest.partition('@')[2]}")
-    assert worker.wait(seconds=20) == 1
+    assert worker.wait() == 1
     assert "check the user and password" in worker.log.read_text()
 
 
 def test_a_database_that_does_not_exist_is_told_at_once(database_url: str, start_worker: Start) -> None:
     worker = start_worker(url=urlsplit(database_url)._replace(path="/no_such_database").geturl())
-    assert worker.wait(seconds=20) == 1
+    assert worker.wait() == 1
     assert "check the names in HALFSTEP_DATABASE_URL" in worker.log.read_text()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from halfstep import statements
@@ -17,8 +19,10 @@ from halfstep.database import Database
 from halfstep.producer import NewTask, enqueue, enqueue_many
 from halfstep.queue import Queue
 from halfstep.reports import Report, Reports
+from own_server import OwnServer, own_server
+from poolers import MISSING, PgBouncer, program
 from proxy import Proxy
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 from worker_processes import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
@@ -148,12 +152,12 @@ def test_a_drain_releases_what_has_not_begun_and_gives_up_what_has(
     wait_until(lambda: len(witness.starts()) > 100, what="some progress")
     begun = once("beats", priority=9)
     wait_until(lambda: witness.starts()[begun], what="the start of the long one")
-    assert leaving.stop(seconds=10) == 0
+    assert leaving.stop() == 0
     assert (reports.show(begun)["state"], reports.show(begun)["reason"]) == ("failed", "lost")
     states = Counter(reports.states(ids).values())
     assert set(states) == {"succeeded", "ready"}
     start_worker(name="other")
-    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 600}, seconds=30, what="the rest")
+    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 600}, what="the rest")
     assert witness.starts() == Counter([*ids, begun])
 
 
@@ -183,15 +187,15 @@ def test_a_claim_whose_reply_is_lost_begins_each_body_once(
     ended(first)
     proxy.lose_the_reply_to(b"UPDATE halfstep.exchange SET sequence")
     ids = enqueue_many(database, [new] * 200)
-    assert proxy.lost.wait(10)
-    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 200}, seconds=30, what="the end of all")
+    assert proxy.lost.wait(PATIENCE)
+    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 200}, what="the end of all")
     assert witness.starts() == Counter([first, *ids])
     assert worker.stop() == 0
 
 
 # -- the lease: a body that may not run twice ends before others may take its worker for dead -----------------------------------
 
-LEASE = 3.0
+LEASE = 6.0
 
 
 def cut_off(start_worker: Start, proxy: Proxy, witness: Witness, by: str) -> float:
@@ -204,7 +208,7 @@ def cut_off(start_worker: Start, proxy: Proxy, witness: Witness, by: str) -> flo
 
 def ends_before_the_lease(witness: Witness, since: float) -> None:
     """The body's last sign comes before its lease is over."""
-    wait_until(lambda: time.monotonic() > since + LEASE + 0.5, seconds=LEASE + 2, what="the end of the lease")
+    wait_until(lambda: time.monotonic() > since + LEASE + 0.5, what="the end of the lease")
     assert witness.last() < since + LEASE
 
 
@@ -229,6 +233,62 @@ def test_an_at_least_once_body_runs_on_and_so_the_same_check_fails(
     since = cut_off(start_worker, proxy, witness, "a black hole")
     with pytest.raises(AssertionError):
         ends_before_the_lease(witness, since)
+
+
+# -- a server that says "committed" before it is: it crashes just after the claim -----------------------------------------------
+
+LAZY = {"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "autovacuum": "off", "synchronous_commit": None}
+"""What was not waited for is written so late that a crash is certain to lose it."""
+
+
+@pytest.fixture
+def lazy_server() -> Iterator[OwnServer]:
+    """A PostgreSQL of the test's own, to be told that commits need not be waited for."""
+    with own_server(settings=LAZY) as server:
+        yield server
+
+
+TOLD = {
+    "by the role": "ALTER ROLE halfstep SET synchronous_commit = off",
+    "by the database": "ALTER DATABASE halfstep SET synchronous_commit = off",
+    "by a reload, while the worker runs": "ALTER SYSTEM SET synchronous_commit = off",
+    "by the role, behind a pooler": "ALTER ROLE halfstep SET synchronous_commit = off",
+}
+
+
+def enqueued_and_kept(url: str, witness: Witness) -> int:
+    """An at-most-once task of somebody who waits for the server's disk."""
+    with closing(psycopg2.connect(url)) as theirs, theirs, theirs.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+        args = {"function": "once:effect", "args": [str(witness.path), 1.0]}
+        return enqueue(theirs, "python", args, at_most_once=True)
+
+
+@pytest.mark.parametrize("how", TOLD)
+def test_a_body_begins_once_although_the_server_need_not_wait_for_commits_and_crashes_after_the_claim(
+    lazy_server: OwnServer, start_worker: Start, witness: Witness, how: str
+) -> None:
+    with ExitStack() as stack:
+        url = lazy_server.url
+        if "pooler" in how:
+            if program() is None:
+                pytest.skip(MISSING)
+            url = stack.enter_context(PgBouncer(url)).url(url)
+        if "reload" not in how:
+            lazy_server.admin(TOLD[how])
+        start_worker(url=url, listen_url=lazy_server.url, lease_seconds=5.0)
+        database = stack.enter_context(closing(Database(lazy_server.url)))
+        wait_until(lambda: Reports(database).workers(), what="the worker")
+        if "reload" in how:
+            lazy_server.admin(TOLD[how])
+            lazy_server.admin("SELECT pg_reload_conf()")
+        task = enqueued_and_kept(lazy_server.url, witness)
+        wait_until(witness.starts, what="the start")
+        lazy_server.restart(crash=True)
+        database.close()
+        assert TOLD[how].endswith(database.execute("SHOW synchronous_commit")[0]["synchronous_commit"])
+        wait_until(lambda: Reports(database).states([task])[task] in ("succeeded", "failed"), what="the end")
+    assert witness.starts() == {task: 1}
 
 
 # -- by SQL alone: the same check with the rule, and with the rule taken out ---------------------------------------------------

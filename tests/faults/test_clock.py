@@ -17,7 +17,7 @@ from halfstep.database import Database
 from halfstep.producer import NewTask, enqueue, enqueue_many
 from halfstep.reports import Report, Reports
 from own_server import OwnServer, own_server
-from waiting import wait_until
+from waiting import NEVER, wait_until
 from worker_processes import WorkerProcess
 
 pytestmark = pytest.mark.skipif(library() is None, reason=MISSING)
@@ -44,7 +44,7 @@ def test_an_hour_forth_or_back_of_the_servers_clock_rescues_nobody_who_lives_and
     clock: Clock, server_of_wrong_time: OwnServer, start_worker: Start, effects: Effects, tmp_path: Path
 ) -> None:
     url, go = server_of_wrong_time.url, tmp_path / "go"
-    victim, survivor = (start_worker(url=url, slots=3, lease_seconds=2.0, name=name) for name in ("victim", "survivor"))
+    victim, survivor = (start_worker(url=url, slots=3, lease_seconds=4.0, name=name) for name in ("victim", "survivor"))
     with closing(Database(url)) as database:
         reports = Reports(database)
         wait_until(lambda: len(reports.workers()) == 2, what="both workers")
@@ -55,7 +55,7 @@ def test_an_hour_forth_or_back_of_the_servers_clock_rescues_nobody_who_lives_and
             clock.jump(offset)
             wait_until(lambda offset=offset: abs(_ahead(database) - offset) < 60, what="the jump")  # type: ignore[misc]
             ids += enqueue_many(database, [NewTask("python", effects.call(0.02), {}) for _ in range(60)])
-            beats = _beats(database) + 2 * 6  # of both, over more than a lease
+            beats = _beats(database) + 2 * 11  # of both, over more than a lease
             wait_until(lambda beats=beats: _beats(database) >= beats, what="a lease to pass")  # type: ignore[misc]
             wait_until(lambda: set(reports.states(ids).values()) == {"succeeded"}, what="the end of all")  # noqa: B023
         assert database.execute("SELECT * FROM halfstep.attempt") == []
@@ -63,7 +63,7 @@ def test_an_hour_forth_or_back_of_the_servers_clock_rescues_nobody_who_lives_and
         clock.jump(-HOUR)
         victim.kill()
         go.touch()
-        wait_until(lambda: set(reports.states(held).values()) == {"succeeded"}, seconds=20, what="the end of the long ones")
+        wait_until(lambda: set(reports.states(held).values()) == {"succeeded"}, what="the end of the long ones")
         assert {attempt["worker"] for id in held for attempt in reports.show(id)["attempts"][-1:]} == {"survivor"}
     assert set(effects.starts().values()) == {1}
     assert survivor.stop() == 0
@@ -93,9 +93,9 @@ def test_a_worker_whose_clock_is_hours_off_works_as_any_other(
         for name, value in clock.environment.items():
             patched.setenv(name, value)
         clock.jump(hours * HOUR)
-        start_worker(name="wrong", lease_seconds=2.0)
-    right = start_worker(name="right", lease_seconds=2.0)
-    held = [call("report_progress", str(tmp_path / "go"), timeout=60.0) for _ in range(4)]
+        start_worker(name="wrong", lease_seconds=4.0)
+    right = start_worker(name="right", lease_seconds=4.0)
+    held = [call("report_progress", str(tmp_path / "go"), timeout=NEVER) for _ in range(4)]
     reports = Reports(database)
     wait_until(lambda: set(reports.states(held).values()) == {"running"}, what="the start of the long ones")
     beats = _beats(database) + 2 * 6
@@ -104,7 +104,7 @@ def test_a_worker_whose_clock_is_hours_off_works_as_any_other(
     workers = {attempt["worker"] for task in held for attempt in ended(task)["attempts"]}
     assert workers == {"wrong", "right"}
     assert right.stop() == 0
-    late = ended(call("touch_and_wait", str(tmp_path / "starts"), 60.0, timeout=0.5, max_attempts=1))
+    late = ended(call("touch_and_wait", str(tmp_path / "starts"), 3600.0, timeout=0.5, max_attempts=1))
     assert (late["state"], late["reason"], late["attempts"][0]["worker"]) == ("failed", "timeout", "wrong")
     again = ended(call("fail", "no", max_attempts=2, backoff_base=0.1))
     assert [attempt["outcome"] for attempt in again["attempts"]] == ["failed", "failed"]

@@ -15,6 +15,7 @@ from halfstep.errors import DatabaseUnavailable
 from halfstep.producer import NewTask, enqueue, enqueue_many
 from halfstep.queue import Queue
 from proxy import Proxy
+from waiting import PATIENCE
 
 PRODUCERS = 32
 Connect = Callable[[], Database]
@@ -64,7 +65,7 @@ def test_32_producers_of_one_key_get_one_task_and_no_error(
     connections = [connect() for _ in range(PRODUCERS)]
 
     def produce(connection: Database) -> int:
-        together.wait(20)
+        together.wait(PATIENCE)
         return enqueue(connection, "bash", unique_key="the one")
 
     ids = list(threads.map(produce, connections))
@@ -81,7 +82,7 @@ def test_32_producers_of_the_same_keys_in_any_order_never_stand_in_each_others_w
         keys = [f"key {n}" for n in range(20)]
         random.Random(seed + number).shuffle(keys)
         connection = connect()
-        together.wait(20)
+        together.wait(PATIENCE)
         return sorted(enqueue_many(connection, [NewTask("bash", {}, {"unique_key": key}) for key in keys]))
 
     seen = {tuple(ids) for ids in threads.map(produce, range(PRODUCERS))}
@@ -111,7 +112,7 @@ def test_a_key_is_never_held_by_two_live_tasks_while_its_holder_ends_and_produce
             ended += [claim.id for claim in claims]
     finally:
         over.set()
-    made = set().union(*(producer.result(20) for producer in producers))
+    made = set().union(*(producer.result(PATIENCE) for producer in producers))
     live = {row["id"] for row in database.execute("SELECT id FROM halfstep.task")}
     assert made == set(ended) | live
     assert len(live) <= 1

@@ -39,7 +39,7 @@ def standby(own_server: OwnServer) -> Iterator[OwnServer]:
         own_server.admin("ALTER SYSTEM SET synchronous_standby_names = '*'")
         own_server.admin("SELECT pg_reload_conf()")
         in_step = "SELECT FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
-        wait_until(lambda: own_server.admin(in_step), seconds=30, what="the standby to be in step")
+        wait_until(lambda: own_server.admin(in_step), what="the standby to be in step")
         yield twin
     finally:
         twin.crash()
@@ -53,12 +53,12 @@ def test_a_failover_to_a_synchronous_standby_loses_and_repeats_nothing(
         tasks = enqueue_many(database, [NewTask("python", effects.call(0.1), {})] * TASKS)
     with closing(Proxy(own_server.url)) as name:
         worker = start_worker(url=name.url, lease_seconds=20.0)
-        wait_until(lambda: len(effects.ends()) > TASKS / 4, seconds=30, what="some ends")
+        wait_until(lambda: len(effects.ends()) > TASKS / 4, what="some ends")
         own_server.crash()
         standby.promote()
         name.lead_to(standby.url)
         with closing(Database(standby.url)) as database:
-            wait_until(lambda: live_tasks(database) == 0, seconds=60, what="the end of all tasks")
+            wait_until(lambda: live_tasks(database) == 0, what="the end of all tasks")
             sheet = balance(database, effects, tasks)
         assert (sheet.problems, sheet.states, sheet.attempts) == ([], {"succeeded": TASKS}, TASKS), str(sheet)
         assert worker.stop() == 0

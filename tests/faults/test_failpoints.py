@@ -48,12 +48,12 @@ def test_what_a_worker_held_that_died_at_a_point_is_done_by_another(
     victim = start_worker(name="victim", failpoints=failpoint, lease_seconds=1.0)
     tasks = enqueued(database, effects)
     if not failpoint.startswith(("release", "deregister")):
-        assert victim.wait(seconds=30) == -9
+        assert victim.wait() == -9
     else:
         wait_until(lambda: effects.starts().total() > 3, what="some bodies")
         assert victim.stop() in (-9, 0)  # at its end, unless it had nothing to hand back
     start_worker(name="heir")
-    wait_until(lambda: live_tasks(database) == 0, seconds=40, what="the end of all tasks")
+    wait_until(lambda: live_tasks(database) == 0, what="the end of all tasks")
     sheet = balance(database, effects, tasks)
     assert (sheet.problems, sheet.states) == ([], {"succeeded": TASKS}), str(sheet)
 
@@ -63,7 +63,7 @@ def test_replies_that_are_lost_at_every_verb_lose_and_repeat_nothing(
 ) -> None:
     worker = start_worker(failpoints=LOSSES, lease_seconds=10.0, renew_seconds=0.2)
     tasks = enqueued(database, effects)
-    wait_until(lambda: live_tasks(database) == 0, seconds=60, what="the end of all tasks")
+    wait_until(lambda: live_tasks(database) == 0, what="the end of all tasks")
     sheet = balance(database, effects, tasks)
     assert (sheet.problems, sheet.states) == ([], {"succeeded": TASKS}), str(sheet)
     assert set(sheet.repeats) <= {"failed: exception", "retry: exception", "released: drain"}
@@ -77,7 +77,7 @@ def test_a_worker_that_wakes_when_its_lease_is_over_starts_nothing_of_what_it_ha
     tasks = enqueued(database, effects)
     wait_until(lambda: is_stopped(frozen.process.pid), what="the freeze")
     start_worker(name="heir")
-    wait_until(lambda: live_tasks(database) == 0, seconds=40, what="the end of all tasks")
+    wait_until(lambda: live_tasks(database) == 0, what="the end of all tasks")
     frozen.signal(signal.SIGCONT)
     wait_until(lambda: "registers afresh" in frozen.log.read_text(), what="its new registration")
     sheet = balance(database, effects, tasks)
@@ -89,7 +89,7 @@ def test_a_large_result_survives_a_death_while_it_is_written(database: Database,
     start_worker(name="victim", failpoints="finish.before=kill(0.3)")
     task = enqueue_many(database, [NewTask("python", {"function": "jobs:big", "args": [250_000]}, {})])[0]
     start_worker(name="heir")
-    wait_until(lambda: live_tasks(database) == 0, seconds=40, what="the end of the task")
+    wait_until(lambda: live_tasks(database) == 0, what="the end of the task")
     told = Counter(row["outcome"] for row in database.execute("SELECT outcome FROM halfstep.attempt"))
     [row] = database.execute(f"SELECT state, attempt, length(result #>> '{{}}') AS size FROM halfstep.history WHERE id = {task}")
     assert (row["state"], row["size"]) == ("succeeded", 250_000)

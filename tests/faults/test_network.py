@@ -21,7 +21,7 @@ Start = Callable[..., WorkerProcess]
 
 def through(database: Database, effects: Effects, tasks: list[int]) -> Balance:
     """The balance when all have ended."""
-    wait_until(lambda: live_tasks(database) == 0, seconds=60, what="the end of all tasks")
+    wait_until(lambda: live_tasks(database) == 0, what="the end of all tasks")
     return balance(database, effects, tasks)
 
 
@@ -46,7 +46,7 @@ def test_connections_that_are_reset_again_and_again_lose_and_repeat_nothing(
     start_worker(url=proxy.url, lease_seconds=10.0)
     tasks = enqueued(database, effects, count=60, seconds=0.05)
     for begun in range(6, 54, 6):
-        wait_until(lambda begun=begun: effects.starts().total() >= begun, seconds=30, what=f"{begun} bodies")  # type: ignore[misc]
+        wait_until(lambda begun=begun: effects.starts().total() >= begun, what=f"{begun} bodies")  # type: ignore[misc]
         proxy.reset()
     sheet = through(database, effects, tasks)
     assert (sheet.problems, sheet.states, sheet.attempts) == ([], {"succeeded": 60}, 60), str(sheet)
@@ -58,7 +58,7 @@ def test_a_worker_that_is_cut_off_is_replaced_and_its_late_ends_are_refused(
 ) -> None:
     cut_off = start_worker(url=proxy.url, name="cut off")
     tasks = enqueued(database, effects, count=6, seconds=1.5)
-    wait_until(lambda: effects.starts().total() == 2, seconds=40, what="two bodies")
+    wait_until(lambda: effects.starts().total() == 2, what="two bodies")
     proxy.swallow()
     start_worker(name="heir")
     over = time.monotonic() + leases * QUICK["lease_seconds"]

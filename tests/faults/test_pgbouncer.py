@@ -18,7 +18,7 @@ from halfstep.queue import Queue
 from halfstep.reports import Report, Reports
 from poolers import MISSING, PgBouncer, program
 from proxy import Proxy
-from waiting import wait_until
+from waiting import NEVER, wait_until
 from worker_processes import WorkerProcess
 
 pytestmark = pytest.mark.skipif(program() is None, reason=MISSING)
@@ -51,7 +51,7 @@ def test_a_batch_through_the_pooler_runs_once_each_although_a_worker_is_killed_a
     pooler.start()
     wait_until(lambda: len(effects.ends()) > 160, what="more progress")
     victim.kill()
-    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 400}, seconds=40, what="the end of all")
+    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 400}, what="the end of all")
     assert set(effects.starts().values()) == {1}
     told = [(a["outcome"], a["reason"]) for id in ids for a in reports.show(id)["attempts"][:-1]]
     assert set(told) <= {("lost", "worker_lost")}
@@ -76,9 +76,9 @@ def test_a_lost_reply_behind_the_pooler_repeats_and_loses_nothing(
 def test_a_running_task_is_cancelled_through_the_pooler_and_hints_come_past_it(
     pooled: str, start_worker: Start, database_url: str, ended: Ended, tmp_path: Path
 ) -> None:
-    worker = start_worker(url=pooled, listen_url=database_url, poll_seconds=60.0)
+    worker = start_worker(url=pooled, listen_url=database_url, poll_seconds=NEVER)
     with closing(Database(pooled)) as database:
-        task = enqueue(database, "python", {"function": "jobs:touch_and_wait", "args": [str(tmp_path / "starts"), 60.0]})
+        task = enqueue(database, "python", {"function": "jobs:touch_and_wait", "args": [str(tmp_path / "starts"), 3600.0]})
         wait_until((tmp_path / "starts").exists, what="the start")
         assert Queue(database).cancel(task) == "requested"
         assert ended(task)["state"] == "cancelled"
@@ -117,9 +117,9 @@ def test_an_outage_behind_the_pooler_is_over_for_the_workers_when_the_server_is_
         wait_until(lambda: reports.states([task])[task] == "running", what="the start")
         proxy.take_down()
         # A pooler lets statements wait for a while (query_wait_timeout) before it refuses them.
-        wait_until(lambda: "Trying again" in worker.log.read_text(), seconds=40, what="the worker to notice")
+        wait_until(lambda: "Trying again" in worker.log.read_text(), what="the worker to notice")
         (tmp_path / "go").touch()
         proxy.bring_up()
-        report = ended(task, seconds=10)
+        report = ended(task)
         assert (report["state"], len(report["attempts"])) == ("succeeded", 1)
         assert worker.stop() == 0

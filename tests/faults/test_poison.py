@@ -174,9 +174,9 @@ def test_a_body_that_kills_its_workers_ends_as_poison_and_its_neighbours_run_on_
         house.step()
         return bool(database.execute(f"SELECT {condition} AS now", {"poison": poison})[0]["now"])
 
-    wait_until(lambda: now(ONLY_OTHERS_RUN_ON), seconds=60, what="the killer alone in a worker, and others in others")
+    wait_until(lambda: now(ONLY_OTHERS_RUN_ON), what="the killer alone in a worker, and others in others")
     (tmp_path / "seen").touch()
-    wait_until(lambda: now("NOT EXISTS (SELECT FROM halfstep.task)"), seconds=60, what="the end of all 200")
+    wait_until(lambda: now("NOT EXISTS (SELECT FROM halfstep.task)"), what="the end of all 200")
     report = reports.show(poison)
     assert (report["state"], report["reason"], report["failures"]) == ("failed", "poison", 0)
     assert (report["lone_deaths"], len(report["attempts"])) == (3, report["deaths"])

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from kustomize import MANIFESTS
+from waiting import PATIENCE
 
 REGISTRY = "registry.example.com/team"
 DIGEST = "sha256:" + "a1" * 32
@@ -39,7 +40,7 @@ def publish(checkout: Path, *words: str, **variables: str) -> subprocess.Complet
     path = f"{checkout / 'bin'}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "CALLS": str(checkout / "calls"), "HERE": f"{REGISTRY}/halfstep"} | variables
     command = [str(checkout / "manifests" / "publish"), *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def pinned(checkout: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from halfstep.errors import Conflict, NotFound
 from halfstep.outcomes import Cancelled, Failed, Retry
 from halfstep.queue import Queue
 from halfstep.reports import Reports
+from waiting import PATIENCE
 
 
 @pytest.mark.parametrize("options", [{}, {"run_at": "2100-01-01T00:00:00Z"}, {"placement": "pod"}])
@@ -95,7 +96,7 @@ def test_a_cancel_that_meets_a_claim_in_flight_asks_the_new_worker(
     asked = threads.submit(queue.cancel, id)
     wait_for_lock_waiters(1)
     flying.execute("COMMIT")
-    assert asked.result(10) == "requested"
+    assert asked.result(PATIENCE) == "requested"
     assert queue.cancel_requests(worker.id) == [id]
 
 
@@ -112,7 +113,7 @@ def test_a_cancel_that_meets_a_release_in_flight_ends_the_task(
     asked = threads.submit(queue.cancel, id)
     wait_for_lock_waiters(1)
     flying.execute("COMMIT")
-    assert asked.result(10) == "cancelled"
+    assert asked.result(PATIENCE) == "cancelled"
     task = reports.show(id)
     assert (task["state"], [a["outcome"] for a in task["attempts"]]) == ("cancelled", ["released"])
 

@@ -15,6 +15,7 @@ from halfstep.claims import Wish
 from halfstep.database import Database
 from halfstep.queue import Queue
 from halfstep.reports import Reports
+from waiting import PATIENCE
 
 
 def ids(claims: list[Any]) -> list[int]:
@@ -87,7 +88,7 @@ def test_racing_workers_share_the_tasks_and_no_task_goes_to_two(
             taken += ids(claims)
         return taken
 
-    shares = [task.result(60) for task in [threads.submit(take, worker) for worker in workers]]
+    shares = [task.result(PATIENCE) for task in [threads.submit(take, worker) for worker in workers]]
     assert sorted(itertools.chain(*shares)) == made
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from halfstep.database import ConnectionSettings, Database, parse_url
+from halfstep.database import ConnectionSettings, Database, execute_on, parse_url
 from halfstep.errors import DatabaseUnavailable, HalfstepError, InvalidSettings, NotPermitted, RefusedValue, SchemaMismatch
+from halfstep.producer import enqueue
+from waiting import PATIENCE
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -21,6 +23,30 @@ CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = cu
 def test_our_connections_have_our_settings(database: Database) -> None:
     names = ("application_name", "jit", "statement_timeout", "lock_timeout", "TimeZone")
     assert [next(iter(database.execute(f"SHOW {name}")[0].values())) for name in names] == ["halfstep", "off", "15s", "5s", "UTC"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [("off", "on"), ("local", "local"), ("remote_write", "remote_write"), ("on", "on"), ("remote_apply", "remote_apply")],
+)
+def test_our_commits_are_waited_for_and_whoever_asked_for_more_or_other_gets_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, asked: str, given: str
+) -> None:
+    level = "SELECT current_setting('synchronous_commit') AS level"
+    monkeypatch.setattr("halfstep.database.statement", lambda name: level)
+    database.execute(f"SET synchronous_commit = {asked}")
+    assert database.run("claim") == [{"level": given}]
+    with database.transaction():
+        assert database.execute(level) == [{"level": given}]
+    assert execute_on(database, level, {}) == (given,)
+    assert database.execute(level) == [{"level": asked}], "the connection's next transaction may be somebody else's"
+
+
+def test_a_callers_own_transaction_keeps_the_callers_choice(database: Database, raw_connect: Callable[[], Any]) -> None:
+    theirs = raw_connect()
+    theirs.cursor().execute("SET synchronous_commit = off")
+    enqueue(theirs, "bash", {"command": "true"})
+    assert execute_on(theirs, "SHOW synchronous_commit", {}) == ("off",)
 
 
 def test_a_connection_that_was_cut_is_made_anew_by_the_next_call(database: Database, connect: Callable[[], Database]) -> None:
@@ -74,7 +100,7 @@ def test_a_statement_in_flight_can_be_interrupted(
     wait_for_lock_waiters(1)
     database.interrupt()
     with pytest.raises(DatabaseUnavailable, match="cancel"):
-        waiting.result(10)
+        waiting.result(PATIENCE)
 
 
 def test_nothing_waits_longer_than_its_time_limits(database_url: str, raw_connect: Callable[[], Any]) -> None:

@@ -19,6 +19,7 @@ from halfstep.database import Database, Listener, parse_url
 from halfstep.errors import HalfstepError, InvalidSettings, InvalidTask, NotPermitted
 from halfstep.queue import Queue
 from halfstep.reports import Reports
+from waiting import is_within
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_a_hundred_thousand_tasks_are_enqueued_in_five_seconds_in_their_order(da
     with database.transaction():
         ids = enqueue_many(database, tasks)
     # Of CPU, the client's and the server's, since the two take turns and the machine is shared. 2.3 s seen.
-    assert time.process_time() + cpu_seconds(backend) - before < 5.0
+    assert is_within(5.0, time.process_time() + cpu_seconds(backend) - before)
     assert ids == list(range(1, 100_001))
     shuffled = "SELECT count(*) AS n FROM halfstep.task WHERE (args -> 'args' ->> 0)::int <> id - 1"
     assert database.execute(shuffled)[0]["n"] == 0

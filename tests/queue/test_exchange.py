@@ -17,6 +17,7 @@ from halfstep.errors import RefusedValue
 from halfstep.outcomes import Cancelled, Failed, Succeeded
 from halfstep.queue import Queue
 from halfstep.reports import Reports
+from waiting import PATIENCE
 
 
 def token() -> str:
@@ -103,8 +104,8 @@ def test_an_exchange_that_arrives_after_the_resync_does_nothing(
     late = threads.submit(Queue(connect()).exchange, worker.turn(), Wish(1, token()), [Ending(claims[0], Succeeded())])
     wait_for_lock_waiters(2)
     holder.rollback()
-    assert resync.result(10) == worker.sequence + 1
-    assert not late.result(10).mine
+    assert resync.result(PATIENCE) == worker.sequence + 1
+    assert not late.result(PATIENCE).mine
     assert queue.holdings(worker.id) == claims
     assert queue.recorded(claims) == set()
 
@@ -143,6 +144,6 @@ def test_a_thousand_tasks_pass_through_with_nothing_lost_or_repeated(
             held = done.claims
 
     for task in [threads.submit(serve, make_worker(on=Queue(connect()))) for _ in range(4)]:
-        task.result(60)
+        task.result(PATIENCE)
     ended = database.execute("SELECT id, attempt FROM halfstep.history ORDER BY id")
     assert [(row["id"], row["attempt"]) for row in ended] == [(id, 1) for id in made]

@@ -26,7 +26,7 @@ from halfstep.metrics import names
 from halfstep.metrics.exporter import Exporter, ExporterSettings
 from halfstep.outcomes import Failed, Succeeded
 from halfstep.queue import Queue
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 PROGRAM = Path(__file__).parents[1] / "run_exporter.py"
@@ -254,7 +254,7 @@ class Running:
 
     def get(self, path: str = "/metrics") -> str:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             return f"{error.code}"
@@ -283,12 +283,12 @@ def run_exporter(database_url: str) -> Iterator[Callable[[], Running]]:
 
 def test_a_stopped_process_is_replaced_and_shows_nothing_when_it_goes_on(run_exporter: Callable[[], Running]) -> None:
     first = run_exporter()
-    wait_until(lambda: first.shows, seconds=30, what="figures of the first")
+    wait_until(lambda: first.shows, what="figures of the first")
     second = run_exporter()
-    wait_until(lambda: second.get("/readyz") == "ok\n", seconds=30, what="the second")
+    wait_until(lambda: second.get("/readyz") == "ok\n", what="the second")
     assert not second.shows
     first.process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: second.shows, seconds=30, what="figures of the second")
+    wait_until(lambda: second.shows, what="figures of the second")
     first.process.send_signal(signal.SIGCONT)
     assert not first.shows
     assert second.shows
@@ -296,7 +296,7 @@ def test_a_stopped_process_is_replaced_and_shows_nothing_when_it_goes_on(run_exp
 
 def test_one_that_is_terminated_hands_over_at_once(run_exporter: Callable[[], Running], database: Database) -> None:
     first = run_exporter()
-    wait_until(lambda: first.shows, seconds=30, what="figures of the first")
+    wait_until(lambda: first.shows, what="figures of the first")
     first.process.send_signal(signal.SIGTERM)
-    assert first.process.wait(timeout=30) == 0
+    assert first.process.wait(timeout=PATIENCE) == 0
     assert database.execute("SELECT FROM halfstep.election") == []

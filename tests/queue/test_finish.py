@@ -14,6 +14,7 @@ from halfstep.database import Database
 from halfstep.outcomes import Failed, Retry
 from halfstep.queue import Queue
 from halfstep.reports import Reports
+from waiting import PATIENCE
 
 FOREIGN = "00000000-0000-0000-0000-00000000000f"
 
@@ -97,5 +98,5 @@ def test_a_finish_waits_for_a_cancel_of_its_task_and_still_counts(
     finish = threads.submit(worker.finish, *claims)
     wait_for_lock_waiters(1)
     canceller.execute("COMMIT")
-    assert finish.result(10) == []
+    assert finish.result(PATIENCE) == []
     assert reports.show(id)["state"] == "succeeded"

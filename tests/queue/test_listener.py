@@ -12,7 +12,7 @@ import pytest
 
 from halfstep.database import Database, Listener
 from halfstep.errors import DatabaseUnavailable
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_other_channels_are_not_heard_and_silence_is_empty(listener: Listener, d
 def test_a_wait_ends_when_it_is_told_to(listener: Listener, pipe: tuple[int, int], threads: ThreadPoolExecutor) -> None:
     waiting = threads.submit(listener.wait, 60, stop_fd=pipe[0])
     os.write(pipe[1], b"x")
-    assert waiting.result(10) == []
+    assert waiting.result(PATIENCE) == []
 
 
 def test_a_connection_that_was_cut_is_an_error(listener: Listener, database: Database, pipe: tuple[int, int]) -> None:

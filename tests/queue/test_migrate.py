@@ -15,7 +15,7 @@ from halfstep.database import ConnectionSettings, Database
 from halfstep.errors import NotPermitted, SchemaMismatch
 from halfstep.migrate import LOCK, NEWEST, check_schema, check_server, migrate, pending, schema_state
 from halfstep.statements import migrations
-from waiting import wait_until
+from waiting import PATIENCE, is_within, wait_until
 
 ALL = [name for _, name, _ in migrations()]
 
@@ -50,7 +50,7 @@ def test_looking_at_what_is_pending_changes_nothing(empty: Database) -> None:
 def test_of_several_starting_at_once_one_migrates_and_the_others_find_it_done(
     connect_empty: Callable[..., Database], threads: ThreadPoolExecutor
 ) -> None:
-    done = [task.result(60) for task in [threads.submit(migrate, connect_empty()) for _ in range(5)]]
+    done = [task.result(PATIENCE) for task in [threads.submit(migrate, connect_empty()) for _ in range(5)]]
     assert sorted(done) == [[], [], [], [], ALL]
 
 
@@ -65,7 +65,7 @@ def test_waiting_for_another_migration_is_not_cut_short_by_a_timeout(
     waits = "SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND now() - query_start > '0.3 s'"
     wait_until(lambda: empty.execute(waits) or migrating.done(), what="a wait longer than the timeouts")
     other.execute("COMMIT")
-    assert migrating.result(30) == ALL
+    assert migrating.result(PATIENCE) == ALL
 
 
 def test_a_migration_that_waits_for_a_table_holds_nobody_up_and_goes_on_when_it_is_free(
@@ -86,10 +86,10 @@ def test_a_migration_that_waits_for_a_table_holds_nobody_up_and_goes_on_when_it_
         longest = max(longest, time.monotonic() - began)
         wait_until(lambda until=began + 0.05: time.monotonic() > until, what="the next renewal")  # type: ignore[misc]
     assert not migrating.done()
-    assert longest < 1.0
+    assert is_within(1.0, longest)
     reader.execute("SELECT FROM halfstep.lease")  # not the victim of a deadlock
     reader.execute("COMMIT")
-    assert migrating.result(timeout=20) == [name for version, name, _ in migrations() if version >= 5]
+    assert migrating.result(PATIENCE) == [name for version, name, _ in migrations() if version >= 5]
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:

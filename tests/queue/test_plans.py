@@ -17,6 +17,7 @@ from halfstep.queue import Queue
 from halfstep.reports import Reports
 from halfstep.scaling import ScalingBook
 from halfstep.statements import statement
+from waiting import is_within
 
 pytestmark = pytest.mark.slow
 
@@ -184,7 +185,7 @@ def test_an_exchange_of_a_hundred_finishes_and_claims_reads_their_rows_only(crow
     assert (len(done.claims), done.refused) == (100, [])
     plan = crowded.plans["exchange"]
     _check(plan, index="task_pkey", most_buffers=3_500)  # 1,730 seen
-    assert plan.told["Planning Time"] < 20  # 0.4 ms seen; a plan that grows with partitions or queues would show
+    assert is_within(20, plan.told["Planning Time"])  # 0.4 ms seen; a plan that grows with partitions or queues would show
 
 
 def test_a_late_exchange_finds_no_turn_and_reads_no_task(crowded: Explained, crowded_worker: Any) -> None:

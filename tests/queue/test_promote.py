@@ -9,6 +9,7 @@ from typing import Any
 from halfstep import NewTask, enqueue, enqueue_many
 from halfstep.database import Database
 from halfstep.queue import PROMOTER_LOCK, Queue
+from waiting import PATIENCE
 
 LATER = "2100-01-01T00:00:00Z"
 
@@ -53,7 +54,7 @@ def test_racing_promoters_promote_each_task_once(
     promoters = [Queue(connect()) for _ in range(4)]
     total = 0
     while len(worker.claim(300)) or total < 300:
-        total += sum(task.result(30) for task in [threads.submit(promoter.promote, batch=50) for promoter in promoters])
+        total += sum(task.result(PATIENCE) for task in [threads.submit(promoter.promote, batch=50) for promoter in promoters])
     assert total == 300
 
 

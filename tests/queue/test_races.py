@@ -20,6 +20,7 @@ from halfstep.pods import PodBook
 from halfstep.producer import NewTask, enqueue, enqueue_many
 from halfstep.queue import Queue
 from halfstep.reports import Reports
+from waiting import PATIENCE
 
 Connect = Callable[[], Database]
 MakeWorker = Callable[..., Any]
@@ -47,10 +48,10 @@ def test_a_cancel_and_a_finish_at_once_have_one_winner(
         late = threads.submit(second)
         wait_for_lock_waiters(1)
     if cancel_first:
-        assert (seen[0], late.result(10)) == ("requested", [])
+        assert (seen[0], late.result(PATIENCE)) == ("requested", [])
     else:
         with pytest.raises(Conflict, match="succeeded"):
-            late.result(10)
+            late.result(PATIENCE)
     assert reports.show(id)["state"] == "succeeded"
 
 
@@ -67,7 +68,7 @@ def test_a_deadline_and_a_finish_at_once_have_one_winner(
         won = queue.retry(deadline) if retry_first else worker.finish(claim)
         late = threads.submit(worker.finish, claim) if retry_first else threads.submit(other.retry, deadline)
         wait_for_lock_waiters(1)
-    assert (won, late.result(10)) == ([], [id])
+    assert (won, late.result(PATIENCE)) == ([], [id])
     assert reports.show(id)["state"] == ("ready" if retry_first else "succeeded")
     assert [attempt["outcome"] for attempt in reports.show(id)["attempts"]] == ["failed" if retry_first else "succeeded"]
 
@@ -114,7 +115,7 @@ def test_two_retries_by_hand_at_once_make_one_attempt(
         late = threads.submit(other.retry_finished, id)
         wait_for_lock_waiters(1)
     with pytest.raises(Conflict, match="not ended yet"):
-        late.result(10)
+        late.result(PATIENCE)
     assert [claim.id for claim in worker.claim(5)] == [id]
 
 
@@ -138,7 +139,7 @@ def test_an_adoption_and_a_late_finish_at_once_have_one_winner(
             assert afresh.finish(claim) == []
             assert adopter.adopt(heir.turn(placement="pod"), token=str(uuid.uuid4())).claims == []
     if adopt_first:
-        assert late.result(10) == [id]
+        assert late.result(PATIENCE) == [id]
         heir.sequence += 1
         assert heir.finish(*adopted) == []
     states = database.execute("SELECT state, claim_token::text AS token FROM halfstep.history")

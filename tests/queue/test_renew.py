@@ -10,6 +10,7 @@ from halfstep import enqueue
 from halfstep.database import Database
 from halfstep.queue import Queue
 from halfstep.reports import Reports
+from waiting import PATIENCE
 
 
 def test_each_renewal_moves_the_counter(worker: Any, queue: Queue) -> None:
@@ -77,7 +78,7 @@ def test_whoever_leaves_while_somebody_asks_it_to_waits_for_nobody_for_ever(
     leaving = threads.submit(Queue(connect()).deregister, worker.id)
     wait_for_lock_waiters(1)
     asking.execute("COMMIT")
-    leaving.result(10)
+    leaving.result(PATIENCE)
 
 
 def test_a_renewal_keeps_the_most_memory_that_was_told(worker: Any, queue: Queue, reports: Reports) -> None:

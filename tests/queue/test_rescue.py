@@ -14,6 +14,7 @@ from halfstep.claims import Wish
 from halfstep.database import Database
 from halfstep.queue import Queue
 from halfstep.reports import Reports
+from waiting import PATIENCE
 
 
 def test_the_tasks_of_a_dead_worker_are_ready_again_and_their_attempts_lost(
@@ -73,8 +74,8 @@ def test_a_worker_that_is_being_marked_dead_cannot_resync_past_the_mark(
     renew = threads.submit(Queue(connect()).renew, worker.id)
     wait_for_lock_waiters(2)
     marker.execute("COMMIT")
-    assert resync.result(10) is None
-    assert renew.result(10) is None
+    assert resync.result(PATIENCE) is None
+    assert renew.result(PATIENCE) is None
 
 
 def test_marking_dead_waits_for_an_exchange_in_flight_and_the_rescue_misses_nothing(
@@ -89,7 +90,7 @@ def test_marking_dead_waits_for_an_exchange_in_flight_and_the_rescue_misses_noth
     marked = threads.submit(Queue(connect()).mark_dead, worker.id, counter=0)
     wait_for_lock_waiters(1)
     flying.execute("COMMIT")
-    assert marked.result(10)
+    assert marked.result(PATIENCE)
     assert queue.rescue() == 1
     assert reports.show(id)["state"] == "ready"
     assert make_worker().finish(claim) == [id]
@@ -107,7 +108,7 @@ def test_an_exchange_that_waits_while_its_worker_is_marked_dead_claims_nothing(
     late = threads.submit(worker.exchange, Wish(1, str(uuid.uuid4())))
     wait_for_lock_waiters(1)
     marker.execute("COMMIT")
-    assert not late.result(10).mine
+    assert not late.result(PATIENCE).mine
     assert database.execute("SELECT FROM halfstep.task WHERE state = 'running'") == []
 
 
@@ -125,7 +126,7 @@ def test_racing_rescuers_take_each_task_once(
             total += taken
         return total
 
-    assert sum(task.result(60) for task in [threads.submit(rescue, Queue(connect())) for _ in range(4)]) == 400
+    assert sum(task.result(PATIENCE) for task in [threads.submit(rescue, Queue(connect())) for _ in range(4)]) == 400
     lost = database.execute("SELECT count(*) AS n, count(DISTINCT task_id) AS tasks FROM halfstep.attempt")[0]
     assert (lost["n"], lost["tasks"]) == (400, 400)
     assert set(reports.states(made).values()) == {"ready"}

@@ -19,7 +19,7 @@ from halfstep.outcomes import Succeeded
 from halfstep.queue import Queue
 from halfstep.scaling import Candidate, ScalingBook
 from halfstep.statements import statement
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 LATER = "2100-01-01T00:00:00Z"
 
@@ -245,7 +245,7 @@ def test_a_claim_that_commits_between_the_look_and_the_lock_keeps_its_worker(
     wait_for_lock_waiters(1)
     assert len(worker.claim()) == 1
     gate.rollback()
-    names = [row["name"] for row in draining.result(10)]
+    names = [row["name"] for row in draining.result(PATIENCE)]
     assert "claims" not in names
     assert names == ["spare"]
 
@@ -281,11 +281,11 @@ def test_no_worker_that_was_asked_to_leave_ever_holds_a_task_whatever_runs_at_on
     try:
         wait_until(
             lambda: not database.execute("SELECT FROM halfstep.task LIMIT 1") or any(task.done() for task in running),
-            seconds=60, what="the end of all tasks",
-        )  # fmt: skip
+            what="the end of all tasks",
+        )
     finally:
         stopped.set()
     for task in running:
-        task.result(30)
+        task.result(PATIENCE)
     assert asked
     assert sum(claimed.values()) >= 400

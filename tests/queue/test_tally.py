@@ -17,7 +17,7 @@ from halfstep.database import Database
 from halfstep.metrics.names import BUCKET_LABELS, BUCKETS
 from halfstep.outcomes import Cancelled, Failed, Retry, Succeeded
 from halfstep.queue import Queue
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 NIL = str(uuid.UUID(int=0))
 Counts = dict[tuple[str, str], int]
@@ -215,12 +215,10 @@ def test_one_who_adds_up_while_workers_finish_leave_and_are_folded_never_sees_a_
     ]
     watchers = [threads.submit(watch, connect()) for _ in range(2)]
     try:
-        wait_until(
-            lambda: finished() or any(task.done() for task in [*tasks, *watchers]), seconds=60, what="the end of all tasks"
-        )
+        wait_until(lambda: finished() or any(task.done() for task in [*tasks, *watchers]), what="the end of all tasks")
     finally:
         stopped.set()
     for task in tasks:
-        task.result(30)
-    assert all(watcher.result(30) > 5 for watcher in watchers)
+        task.result(PATIENCE)
+    assert all(watcher.result(PATIENCE) > 5 for watcher in watchers)
     assert finished()

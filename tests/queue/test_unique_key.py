@@ -13,6 +13,7 @@ from halfstep.database import Database
 from halfstep.errors import Conflict
 from halfstep.outcomes import Failed, Retry
 from halfstep.queue import Queue
+from waiting import PATIENCE
 
 
 def keys(database: Database) -> dict[str, int]:
@@ -86,7 +87,7 @@ def test_sixteen_racing_threads_get_the_one_id(
     connections = [connect() for _ in range(16)]
     for round in range(5):
         tasks = [threads.submit(enqueue, connection, "bash", unique_key=f"k{round}") for connection in connections]
-        assert len({task.result(30) for task in tasks}) == 1
+        assert len({task.result(PATIENCE) for task in tasks}) == 1
     assert database.execute("SELECT count(*) AS n FROM halfstep.task")[0]["n"] == 5
 
 
@@ -96,7 +97,7 @@ def test_racing_batches_with_the_same_keys_in_other_orders_never_wait_for_each_o
     batch = [NewTask("bash", {}, {"unique_key": f"k{n}"}) for n in range(200)]
     orders = [batch, batch[::-1], batch[100:] + batch[:100]] * 3
     results = [threads.submit(enqueue_many, connect(), order) for order in orders]
-    assert len({frozenset(result.result(30)) for result in results}) == 1
+    assert len({frozenset(result.result(PATIENCE)) for result in results}) == 1
 
 
 def test_an_enqueue_waits_for_another_ones_open_transaction(
@@ -111,7 +112,7 @@ def test_an_enqueue_waits_for_another_ones_open_transaction(
         second = threads.submit(enqueue, connect(), "bash", unique_key=end)
         wait_for_lock_waiters(1)
         getattr(holder, end)()
-        assert (second.result(10) == first) == same
+        assert (second.result(PATIENCE) == first) == same
 
 
 def test_an_open_transaction_that_met_a_held_key_does_not_make_its_tasks_finish_wait(

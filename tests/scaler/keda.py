@@ -28,7 +28,7 @@ from halfstep_scaler.proto.externalscaler_pb2 import (
     ScaledObjectRef,
 )
 from proxy import Proxy
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 HERE = Path(__file__).parent
 PATH = "/externalscaler.ExternalScaler/"
@@ -56,9 +56,7 @@ class ScalerProcess:
     @property
     def address(self) -> str:
         """Where it listens."""
-        found = wait_until(
-            lambda: re.search(r"answers on (\S+)", self.said()) or self._ended(), seconds=30, what="the scaler to listen"
-        )
+        found = wait_until(lambda: re.search(r"answers on (\S+)", self.said()) or self._ended(), what="the scaler to listen")
         assert isinstance(found, re.Match), self.said()
         return str(found[1])
 
@@ -68,10 +66,10 @@ class ScalerProcess:
 
     def wait_until_ready(self) -> None:
         """Returns once the demand was read."""
-        wait_until(lambda: "ready." in self.said() or self._ended(), seconds=30, what="the first snapshot")
+        wait_until(lambda: "ready." in self.said() or self._ended(), what="the first snapshot")
         assert self.process.poll() is None, self.said()
 
-    def stop(self, *, seconds: float = 15) -> int:
+    def stop(self, *, seconds: float = PATIENCE) -> int:
         """Asks it to leave; its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -80,7 +78,7 @@ class ScalerProcess:
     def kill(self) -> None:
         """SIGKILL, and reap."""
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=PATIENCE)
 
     def _ended(self) -> bool:
         return self.process.poll() is not None
@@ -125,11 +123,11 @@ class Told:
         self._ended = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def next(self, *, seconds: float = 30) -> Any:
+    def next(self, *, seconds: float = PATIENCE) -> Any:
         """The next word. queue.Empty if none comes in time."""
         return self._words.get(timeout=seconds)
 
-    def end(self, *, seconds: float = 30) -> grpc.StatusCode | None:
+    def end(self, *, seconds: float = PATIENCE) -> grpc.StatusCode | None:
         """How the stream ended."""
         assert self._ended.wait(seconds), "the stream did not end"
         return self.code
@@ -160,16 +158,16 @@ class Keda:
 
     def is_active(self) -> bool:
         """IsActive."""
-        return bool(self._unary("IsActive", IsActiveResponse)(self.ref, timeout=10).result)
+        return bool(self._unary("IsActive", IsActiveResponse)(self.ref, timeout=PATIENCE).result)
 
     def spec(self) -> Any:
         """GetMetricSpec."""
-        return self._unary("GetMetricSpec", GetMetricSpecResponse)(self.ref, timeout=10)
+        return self._unary("GetMetricSpec", GetMetricSpecResponse)(self.ref, timeout=PATIENCE)
 
     def metrics(self) -> Any:
         """GetMetrics."""
         request = GetMetricsRequest(scaledObjectRef=self.ref, metricName="halfstep-wanted")
-        return self._unary("GetMetrics", GetMetricsResponse)(request, timeout=10)
+        return self._unary("GetMetrics", GetMetricsResponse)(request, timeout=PATIENCE)
 
     def wanted(self) -> int:
         """The metric's value."""
@@ -189,7 +187,7 @@ class Keda:
 
     def health(self, service: str = "") -> str:
         """What grpc.health.v1 says."""
-        answer = health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        answer = health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
     def _unary(self, method: str, answer: Any) -> Any:

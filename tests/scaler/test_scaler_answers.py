@@ -93,7 +93,7 @@ def test_due_tasks_are_promoted_and_dead_workers_tasks_rescued_although_no_worke
     soon = enqueue(database, "bash", run_at=datetime.now(UTC) + timedelta(seconds=1))
     states = "SELECT id, state FROM halfstep.task ORDER BY id"
     ready = [{"id": first, "state": "ready"}, {"id": soon, "state": "ready"}]
-    wait_until(lambda: [dict(row) for row in database.execute(states)] == ready, what="both to be ready", seconds=20)
+    wait_until(lambda: [dict(row) for row in database.execute(states)] == ready, what="both to be ready")
     wait_until(keda.is_active, what="both to be seen")
 
 

@@ -17,7 +17,7 @@ from halfstep_cli.commands.scaler import Door, Pace, Shown, _settings
 from halfstep_cli.session import Session
 from halfstep_scaler.settings import Address, TlsFiles
 from scaler.keda import Keda  # noqa: TID251
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 URL = "postgresql://me:secret@127.0.0.1:1/x"
 SESSION = Session(environment={"HALFSTEP_DATABASE_URL": URL, "HALFSTEP_DIRECT_DATABASE_URL": URL + "y"})
@@ -64,11 +64,11 @@ def test_the_command_answers_until_a_signal(database_url: str, tmp_path: Path, c
             stdout=out, stderr=out,
         )  # fmt: skip
     try:
-        wait_until(lambda: "ready." in log.read_text() or running.poll() is not None, seconds=30, what="the scaler")
+        wait_until(lambda: "ready." in log.read_text() or running.poll() is not None, what="the scaler")
         address = log.read_text().split("answers on ")[1].split()[0]
         assert Keda(channels(address)).is_active() is False
         running.send_signal(signal.SIGTERM)
-        assert running.wait(timeout=15) == 0
+        assert running.wait(timeout=PATIENCE) == 0
     finally:
         running.kill()
         running.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -12,8 +11,9 @@ import pytest
 
 from halfstep.database import Database
 from halfstep.producer import enqueue
+from ports import free_port
 from scaler.keda import HangingProxy, Keda, ScalerProcess  # noqa: TID251
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 Start = Callable[..., ScalerProcess]
 Channels = Callable[..., grpc.Channel]
@@ -22,9 +22,7 @@ Channels = Callable[..., grpc.Channel]
 @pytest.fixture
 def free_address() -> str:
     """Where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def test_it_shows_its_calls_what_it_told_and_the_queues_metrics(
@@ -37,8 +35,8 @@ def test_it_shows_its_calls_what_it_told_and_the_queues_metrics(
     assert 'halfstep_scaler_wanted{namespace="shop",scaledobject="workers"} 1.0' in shown
     assert 'halfstep_scaler_rpc_seconds_count{method="GetMetrics"}' in shown
     age = next(line for line in shown.splitlines() if line.startswith("halfstep_scaler_snapshot_age_seconds "))
-    assert 0 <= float(age.split()[1]) < 30
-    wait_until(lambda: "halfstep_tasks{" in _page(free_address, "metrics")[1], what="the exporter", seconds=20)
+    assert 0 <= float(age.split()[1]) < PATIENCE
+    wait_until(lambda: "halfstep_tasks{" in _page(free_address, "metrics")[1], what="the exporter")
 
 
 def test_it_is_ready_once_the_demand_is_known_and_stays_so_in_an_outage(
@@ -64,7 +62,7 @@ def test_without_an_address_nothing_is_served(start_scaler: Start, free_address:
 
 def _page(address: str, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://{address}/{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{address}/{path}", timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -12,7 +12,7 @@ import pytest
 
 from authority import Authority
 from scaler.keda import Keda, ScalerProcess, refusal  # noqa: TID251
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 
@@ -73,7 +73,7 @@ def test_changed_files_are_used_without_a_restart_and_bad_ones_are_not(
 def test_files_that_do_not_belong_together_are_refused_at_the_start(start_scaler: Start, authority: Authority) -> None:
     (certificate, _), (_, key) = authority.certify("one"), authority.certify("two")
     scaler = start_scaler(tls=[str(certificate), str(key)], ready=False)
-    assert scaler.process.wait(timeout=30) != 0
+    assert scaler.process.wait(timeout=PATIENCE) != 0
     assert "the key is that of the certificate" in scaler.said()
 
 

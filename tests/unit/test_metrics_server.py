@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from halfstep.errors import InvalidSettings
 from halfstep.metrics.server import MetricsServer, parse_listen
+from waiting import PATIENCE
 
 
 @dataclass
@@ -47,7 +48,7 @@ def server(registry: CollectorRegistry, condition: Condition) -> Iterator[Metric
 
 def get(server: MetricsServer, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

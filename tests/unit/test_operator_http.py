@@ -170,7 +170,7 @@ def test_a_small_answer_that_unpacks_over_the_limit_fails(server, at):
 def test_an_answer_that_breaks_off_fails(server, at):
     server.routes["/x"] = (200, {"Content-Length": "100", "Connection": "close"}, b"short")
     with pytest.raises(OperatorFailed, match=r"The answer to GET http://127.* broke off: "):
-        run(at("/x"), timeout=5)
+        run(at("/x"), timeout=100)
 
 
 def test_nobody_listening_is_one_sentence(server, at):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -102,8 +103,9 @@ def test_without_r_an_r_script_says_what_is_missing(run, source):
 
 
 def test_an_r_script_is_run_by_rscript(source, tmp_path, monkeypatch):
-    (tmp_path / "Rscript").write_text('#!/bin/bash\necho "[\\"$(basename "$1")\\", \\"$2\\", \\"$3\\"]"\n')
-    (tmp_path / "Rscript").chmod(0o755)
+    stub = '#!/bin/bash\necho "[\\"$(basename "$1")\\", \\"$2\\", \\"$3\\"]"\n'
+    # Written by another process: one that has just forked in another thread would have it open, and it could not be run.
+    subprocess.run(["sh", "-c", 'cat > "$0" && chmod 755 "$0"', str(tmp_path / "Rscript")], input=stub.encode(), check=True)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     (source / "a.R").write_text("cat('x')\n")
     operators = load({"source": str(source)})

@@ -19,6 +19,7 @@ from halfstep import current
 from halfstep.errors import InvalidTask
 from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
 from halfstep_worker.children import Ended, Event, Line, Pool, PoolSettings, Progress, TaskMessage, Unstarted, allowed_environment
+from waiting import PATIENCE
 
 LOADER = "worker.children_support:load"
 SPECIAL = {
@@ -236,7 +237,7 @@ class Work:
         text = json.dumps(args)
         self.pool.children[to].send(TaskMessage(key, 7, 1, operator, text, timeout))
 
-    def until(self, condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+    def until(self, condition: Callable[[], object], *, seconds: float = PATIENCE) -> None:
         """Poll until the condition is true."""
         deadline = time.monotonic() + seconds
         while not condition():

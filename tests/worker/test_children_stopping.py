@@ -92,7 +92,7 @@ def test_a_stopped_body_runs_its_finally_blocks_and_its_task_says_why(work, tmp_
     ready, end = tmp_path / "ready", tmp_path / "end"
     work.send("a", "wait", ready=str(ready), end=str(end))
     work.until(lambda: ready.exists() and ready.read_text())
-    work.pool.stop_body("a", reason, grace=5)
+    work.pool.stop_body("a", reason, grace=100)
     assert work.ends("a") == [outcome]
     assert end.read_text() == reason
     assert next(event.seconds for event in work.events if isinstance(event, Ended)) > 0
@@ -103,7 +103,7 @@ def test_the_reason_stands_whatever_the_body_makes_of_the_signal(work, tmp_path,
     ready = tmp_path / "ready"
     work.send("a", operator, ready=str(ready))
     work.until(lambda: ready.exists() and ready.read_text())
-    work.pool.stop_body("a", "cancelled", grace=5)
+    work.pool.stop_body("a", "cancelled", grace=100)
     assert work.ends("a") == [Cancelled()]
     assert work.run("echo") == Succeeded("{}")
 
@@ -114,8 +114,8 @@ def test_stopping_an_unstarted_task_leaves_the_others_in_order(work, tmp_path):
     work.until(lambda: work.pool.children[0].current)
     for key in range(5):
         work.send(key, "echo")
-    work.pool.stop_body(2, "cancelled", grace=5)
-    work.pool.stop_body(3, "drain", grace=5)
+    work.pool.stop_body(2, "cancelled", grace=100)
+    work.pool.stop_body(3, "drain", grace=100)
     (tmp_path / "go").write_text("on")
     work.ends("long", *range(5))
     assert work.outcomes == {
@@ -133,7 +133,7 @@ def test_a_stop_never_hits_the_task_after_it(work):
         work.until(lambda: any(child.open for child in work.pool.children))
         work.send((key, "target"), "echo")
         work.send((key, "other"), "echo")
-        work.pool.stop_body((key, "target"), "cancelled", grace=5)
+        work.pool.stop_body((key, "target"), "cancelled", grace=100)
         target, other = work.ends((key, "target"), (key, "other"))
         assert target in (Cancelled(), Succeeded("{}"))
         assert other in (Unstarted((key, "other")), Succeeded("{}"))

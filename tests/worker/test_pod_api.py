@@ -19,7 +19,7 @@ from halfstep_worker.kubernetes.api import ClusterApi, LogQuery
 from halfstep_worker.kubernetes.names import ATTEMPT, FINALIZER, KEEP
 from halfstep_worker.kubernetes.values import Created, Refused, TryLater
 from kubernetes_fake import Drips, FakeCluster, Holds, LosesReply, Says, Silent
-from waiting import wait_until
+from waiting import PATIENCE, is_within, wait_until
 
 
 @pytest.fixture
@@ -44,11 +44,11 @@ def create(api: ClusterApi, *, seconds: float = 5, attempt: str = "a1") -> Any:
 
 
 def test_a_pod_is_created_with_the_credentials_and_a_time_out_at_the_server(fake: FakeCluster, api: ClusterApi) -> None:
-    made = create(api, seconds=5)
+    made = create(api, seconds=500)
     assert made == Created(fake.store.get("jobs", "pods", "hs-a1")["metadata"]["uid"])
     call = fake.calls("create")[0]
     assert call.headers["authorization"] == "Bearer t0ken"
-    assert 3000 < int(call.query["timeout"].removesuffix("ms")) <= 4000
+    assert 300_000 < int(call.query["timeout"].removesuffix("ms")) <= 400_000
     assert api.counts() == {("POST", 201): 1}
 
 
@@ -154,7 +154,7 @@ def test_a_create_ends_in_time_when_the_server_does_not_answer(fake: FakeCluster
     fake.meet("create", Holds(go))
     began = time.monotonic()
     outcome = create(api, seconds=0.4)
-    assert time.monotonic() - began < 1.5
+    assert is_within(1.5, time.monotonic() - began)
     assert isinstance(outcome, TryLater)
     assert outcome.unknown
     go.set()
@@ -164,7 +164,7 @@ def test_a_create_ends_in_time_when_the_answer_comes_drop_by_drop(fake: FakeClus
     fake.meet("create", Drips())
     began = time.monotonic()
     assert create(api, seconds=0.4).unknown
-    assert time.monotonic() - began < 1.5
+    assert is_within(1.5, time.monotonic() - began)
 
 
 def test_nothing_was_made_where_nobody_listens(fake: FakeCluster, api: ClusterApi) -> None:
@@ -194,12 +194,12 @@ def test_a_create_does_not_leave_after_its_time(fake: FakeCluster, api: ClusterA
 
 
 def test_after_429_nobody_calls_until_the_server_allows_it(fake: FakeCluster, api: ClusterApi) -> None:
-    fake.meet("get", Says(429, headers={"Retry-After": "30"}))
+    fake.meet("get", Says(429, headers={"Retry-After": "300"}))
     with pytest.raises(ApiError):
         api.get_pod("jobs", "hs-a1")
     outcome = create(api)
     assert isinstance(outcome, TryLater)
-    assert 25 < outcome.delay <= 30
+    assert 150 < outcome.delay <= 300
     assert not fake.calls("create")
 
 
@@ -312,6 +312,6 @@ def test_a_closed_stream_ends_at_once_in_another_thread(fake: FakeCluster, api: 
     reader.start()
     wait_until(lambda: fake.watching == 1, what="the watch")
     stream.close()
-    assert ended.wait(5)
+    assert ended.wait(PATIENCE)
     stream.release()
     stream.close()

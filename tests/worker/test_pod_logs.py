@@ -19,7 +19,7 @@ from halfstep_worker.kubernetes.logplan import Attempt, LogSource, LogTimes, Pla
 from halfstep_worker.kubernetes.logposition import Position
 from halfstep_worker.kubernetes.podlogs import PodLogCollector
 from kubernetes_fake import FakeCluster, Says, Silent
-from waiting import wait_until
+from waiting import PATIENCE, is_within, wait_until
 
 QUICK = LogTimes(interval=0.02, rate=1000, first=0.0, read=2, final=5, retry=0.02)
 START = 1_700_000_000.0
@@ -79,7 +79,7 @@ def source(key: str = "a", **more: Any) -> LogSource:
 def finish(collector: PodLogCollector, given: LogSource) -> None:
     done = threading.Event()
     collector.finish(given, done.set)
-    assert done.wait(10), "the last read did not end"
+    assert done.wait(PATIENCE), "the last read did not end"
 
 
 def test_lines_come_while_the_pod_runs_and_each_once(fake: FakeCluster, store: Store, collect: Any) -> None:
@@ -332,7 +332,7 @@ def test_stopping_ends_silent_reads_at_once(fake: FakeCluster, collect: Any) -> 
     wait_until(lambda: fake.watching == 4, what="four silent reads")
     began = time.monotonic()
     collector.stop()
-    assert time.monotonic() - began < 2
+    assert is_within(2, time.monotonic() - began)
 
 
 def test_finishing_twice_ends_once(fake: FakeCluster, store: Store, collect: Any) -> None:
@@ -355,9 +355,9 @@ def test_many_pods_take_few_threads_and_requests(fake: FakeCluster, store: Store
         collector.follow(source(key))
     wait_until(lambda: len(fake.calls("log")) >= 40, what="some reads")
     at = [seen.at for seen in fake.calls("log")]
-    assert (len(at) - 2) / (at[-1] - at[0]) <= 44, "requests a second"
+    assert is_within(44, (len(at) - 2) / (at[-1] - at[0])), "requests a second; as seen by a server that may be late"
     assert threading.active_count() - before <= 4 + 5, "four threads, and the fake server's"
-    wait_until(lambda: all(store.lines[key] for key in names), seconds=20, what="a read of each")
+    wait_until(lambda: all(store.lines[key] for key in names), what="a read of each")
 
 
 def test_ended_pods_come_first_and_slow_the_others_down() -> None:

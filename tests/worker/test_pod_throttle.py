@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from halfstep_worker.kubernetes.throttle import Throttle, backed_off
+from waiting import PATIENCE
 
 
 class Clock:
@@ -71,9 +72,9 @@ def test_closing_sends_those_who_wait_away() -> None:
     waiting = threading.Event()
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(lambda: (waiting.set(), throttle.take(seconds=1000))[1])
-        waiting.wait(5)
+        waiting.wait(PATIENCE)
         throttle.close()
-        assert answer.result(5) is False
+        assert answer.result(PATIENCE) is False
     assert not throttle.take(seconds=1000)
 
 

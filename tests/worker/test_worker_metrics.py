@@ -9,13 +9,14 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from waiting import wait_until
+from ports import free_port
+from waiting import PATIENCE, wait_until
 from worker_processes import WorkerProcess
 
 
 def _get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -23,17 +24,12 @@ def _get(port: int, path: str) -> tuple[int, str]:
         return 0, ""
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def test_a_worker_shows_its_figures_and_stays_ready_while_it_drains(
     start_worker: Callable[..., WorkerProcess], call: Callable[..., int], tmp_path: Path
 ) -> None:
-    port = _free_port()
+    port = free_port()
     worker = start_worker(metrics=f"127.0.0.1:{port}", slots=1, grace=30.0)
-    wait_until(lambda: _get(port, "/readyz") == (200, "ok\n"), seconds=30, what="a ready worker")
+    wait_until(lambda: _get(port, "/readyz") == (200, "ok\n"), what="a ready worker")
     call("touch_and_wait", str(tmp_path / "starts"), 1.0)
     wait_until((tmp_path / "starts").exists, what="the start of the body")
     wait_until(lambda: "halfstep_worker_busy 1.0" in _get(port, "/metrics")[1], what="a busy slot")

@@ -184,7 +184,7 @@ def test_what_was_claimed_ahead_goes_back_unstarted_at_a_drain(
     start_worker: Start, call: Call, ended: Ended, database: Database, reports: Reports, tmp_path: Path
 ) -> None:
     worker = start_worker(slots=1, grace=0.1)
-    long = call("touch_and_wait", str(tmp_path / "x"), 60.0)
+    long = call("touch_and_wait", str(tmp_path / "x"), 3600.0)
     wait_until((tmp_path / "x").exists, what="the body's start")
     waiting = [call("add", 1, 1) for _ in range(5)]
     worker.signal(signal.SIGTERM)
@@ -207,7 +207,7 @@ def test_claims_that_stay_behind_a_long_body_go_back_to_the_queue(
     for task in [call("number") for _ in range(50)]:  # the worker learns that bodies are short, and claims ahead
         ended(task)
     database.run("pause", queue="default", paused=True)
-    long = call("touch_and_wait", str(tmp_path / "x"), 60.0, priority=1)
+    long = call("touch_and_wait", str(tmp_path / "x"), 3600.0, priority=1)
     short = [call("number") for _ in range(20)]
     database.run("pause", queue="default", paused=False)
     wait_until((tmp_path / "x").exists, what="the long body's start")

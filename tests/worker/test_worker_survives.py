@@ -12,7 +12,7 @@ from halfstep.database import Database
 from halfstep.producer import NewTask, enqueue_many
 from halfstep.reports import Report, Reports
 from proxy import Proxy
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 from worker_processes import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
@@ -61,7 +61,7 @@ def test_an_exchange_whose_reply_is_lost_leaves_no_task_behind(
     ended(enqueue_many(database, tasks[:1])[0])
     proxy.lose_the_reply_to(b"UPDATE halfstep.exchange SET sequence")
     ids = enqueue_many(database, tasks)
-    assert proxy.lost.wait(10)
+    assert proxy.lost.wait(PATIENCE)
     reports = [ended(task) for task in ids]
     assert Counter(report["state"] for report in reports) == {"succeeded": 300}
     assert {len(report["attempts"]) for report in reports} == {1}
@@ -86,11 +86,11 @@ def test_at_most_once_work_stops_before_the_lease_ends_when_it_cannot_be_renewed
     start_worker: Start, call: Call, ended: Ended, proxy: Proxy, tmp_path: Path
 ) -> None:
     worker = start_worker(url=proxy.url, lease_seconds=2.0)
-    task = call("touch_and_wait", str(tmp_path / "starts"), 60.0, at_most_once=True)
+    task = call("touch_and_wait", str(tmp_path / "starts"), 3600.0, at_most_once=True)
     wait_until((tmp_path / "starts").exists, what="the start")
     pid = _child_of(worker.process.pid)
     proxy.take_down()
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), seconds=5, what="the body's end")
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the body's end")
     proxy.bring_up()
     report = ended(task)
     assert (report["state"], report["reason"], len(report["attempts"])) == ("failed", "lost", 1)
@@ -103,7 +103,7 @@ def test_every_task_of_a_fast_batch_is_done_once_although_a_worker_is_killed(
     ids = enqueue_many(database, [NewTask("python", {"function": "jobs:add", "args": [n, 0]}, {}) for n in range(3000)])
     wait_until(lambda: reports.states(ids).get(ids[20]) == "succeeded", what="some progress")
     victim.kill()
-    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 3000}, seconds=40, what="the end of all tasks")
+    wait_until(lambda: Counter(reports.states(ids).values()) == {"succeeded": 3000}, what="the end of all tasks")
     rows = database.execute("SELECT count(*) AS n, count(DISTINCT id) AS tasks FROM halfstep.history")
     assert (rows[0]["n"], rows[0]["tasks"]) == (3000, 3000)
     repeats = database.execute("SELECT DISTINCT outcome, reason FROM halfstep.attempt")

@@ -8,8 +8,8 @@ from collections import deque
 
 from halfstep.claims import Claim
 from halfstep.events import emit
+from halfstep.shield import shield
 from halfstep_worker.bodies import Bodies
-from halfstep_worker.children import shield
 from halfstep_worker.children.kernel import adopt_orphans
 from halfstep_worker.desk import Desk
 from halfstep_worker.exchanger import Exchanger

@@ -52,7 +52,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
         yield finding
         if finding.ok is False:
             return
-    for check in (rights, notifications, clock, workers, queues, partitions, default_partitions):
+    for check in (rights, durability, notifications, clock, workers, queues, partitions, default_partitions):
         yield _asked(check, patient)
 
 
@@ -101,6 +101,17 @@ def rights(patient: Patient) -> Finding:
         return Finding("rights", True, "this role may enqueue, to the queues granted to it, and do nothing else")
     advice = f"halfstep grant producer {row['role']} --queue QUEUE, or use the role that owns the schema."
     return Finding("rights", False, f"role {row['role']} may neither work nor enqueue", advice)
+
+
+def durability(patient: Patient) -> Finding:
+    """Would the server keep what it has told us is committed? As our own login sees it."""
+    row = patient.database.execute(_DURABILITY)[0]
+    said = ", ".join(f"{name} {value}" for name, value in row.items())
+    if row["fsync"] == "off":
+        advice = "Set fsync = on, unless the provider's storage keeps PostgreSQL's log by itself."
+        return Finding("durability", False, f"{said}: a crash of the machine may lose or ruin everything", advice)
+    notes = [note for name, note in _UNSAFE.items() if row[name] == "off"]
+    return Finding("durability", True, ": ".join([said, "; ".join(notes)]) if notes else said)
 
 
 def notifications(patient: Patient) -> Finding:
@@ -190,6 +201,14 @@ def _backlogs(patient: Patient) -> list[Any]:
     return list(Queue(patient.database).measure())
 
 
+_DURABILITY = """
+SELECT current_setting('synchronous_commit') AS synchronous_commit, current_setting('fsync') AS fsync,
+       current_setting('full_page_writes') AS full_page_writes
+"""
+_UNSAFE = {
+    "synchronous_commit": "halfstep's own commits are kept anyway, but what your transactions enqueue may be lost in a crash",
+    "full_page_writes": "only right where the file system never writes half a page, as ZFS",
+}
 _RIGHTS = """
 SELECT current_user AS role,
        (SELECT pg_has_role(current_user, nspowner, 'member') FROM pg_namespace WHERE nspname = 'halfstep') AS owns,

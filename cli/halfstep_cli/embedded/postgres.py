@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import psycopg2
 from psycopg2 import sql
+from psycopg2.extensions import encrypt_password
 
 from halfstep.errors import DatabaseUnavailable
 from halfstep_cli.embedded.accounts import Account, spawn
@@ -128,7 +129,9 @@ def settle(access: Access) -> None:
         if not cursor.fetchone():
             # CREATEROLE for `halfstep grant`: since PostgreSQL 16 it reaches only the roles it made.
             create = sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER CREATEROLE PASSWORD %s").format(owner)
-            cursor.execute(create, (access.owner_password,))
+            # The password itself is never told: a statement's text stays in the server's memory, and may be logged.
+            told = encrypt_password(access.owner_password, OWNER, scope=connection, algorithm="scram-sha-256")
+            cursor.execute(create, (told,))
         cursor.execute("SELECT datname FROM pg_database WHERE datname = %s", (DATABASE,))
         if not cursor.fetchone():
             cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, owner))

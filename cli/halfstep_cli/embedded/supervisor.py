@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg2
 
 from halfstep.errors import DatabaseUnavailable
+from halfstep.shield import shield
 from halfstep_cli.embedded import binaries, leftovers, locks, postgres
 from halfstep_cli.embedded.folder import (
     READY,
@@ -45,6 +46,7 @@ class StopAsked(Exception):
 
 def main() -> int:
     """Run until the last user has left. Exit code 1 if the server could not be started."""
+    shield()  # it knows both passwords
     folder, report = Folder(Path(sys.argv[1])), int(sys.argv[3])
     # Waited for, never interrupting: SIGCHLD says that the server ended.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *_STOP_SIGNALS})

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from halfstep_worker.children.kernel import shield
 from halfstep_worker.children.messages import Ended, Event, Line, LoadFailed, Progress, TaskMessage, Unstarted
 from halfstep_worker.children.pool import Pool
 from halfstep_worker.children.settings import Account, PoolSettings, allowed_environment, environment_of
@@ -24,5 +23,4 @@ __all__ = [
     "Unstarted",
     "allowed_environment",
     "environment_of",
-    "shield",
 ]

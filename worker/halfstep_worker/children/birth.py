@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from halfstep.shield import shield
 from halfstep_worker.children import home, kernel
 from halfstep_worker.children.channel import Channel
 from halfstep_worker.children.imports import arrive
@@ -78,7 +79,7 @@ def _detach(birth: Birth, inherited: Iterable[int]) -> None:
     _limit(birth.settings.get("memory_bytes"))
     become(birth.settings.get("run_as"))
     home.remember_limits()
-    kernel.shield()
+    shield()
     kernel.die_with(birth.zygote, by=signal.SIGKILL)  # after the user, with which the kernel forgets it
     kernel.adopt_orphans()
     kernel.rename("halfstep-child")

@@ -8,10 +8,11 @@ import os
 import signal
 from typing import Any
 
+from halfstep.shield import PR_SET_DUMPABLE
+
 PR_SET_PDEATHSIG = 1
 PR_GET_PDEATHSIG = 2
 PR_GET_DUMPABLE = 3
-PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 PR_GET_NAME = 16
 PR_CAPBSET_DROP = 24
@@ -34,18 +35,8 @@ class _Sets(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-def shield() -> None:
-    """Close this process's memory and environment to others of its user, as /proc and ptrace would show them.
-
-    For every process that holds a secret; what it forks is shielded too, until it starts a program. Side effect: its files under
-    /proc belong to root from then on, so that a process of another user can't open its own /proc/self/environ or mem. Its own
-    fd, maps, stat, status and statm stay open to it.
-    """
-    prctl(PR_SET_DUMPABLE, 0)
-
-
 def unshield() -> None:
-    """The reverse, for as long as a file of our own under /proc has to be written."""
+    """The reverse of `shield`, for as long as a file of our own under /proc has to be written."""
     prctl(PR_SET_DUMPABLE, 1)
 
 

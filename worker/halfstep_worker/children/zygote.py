@@ -24,6 +24,7 @@ import traceback
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
+from halfstep.shield import shield
 from halfstep_worker.children import kernel, processes
 from halfstep_worker.children.birth import Birth, become_child
 from halfstep_worker.children.imports import Start, Unforkable
@@ -198,7 +199,7 @@ def _settle_in(worker: int, control: socket.socket) -> None:
     kernel.rename("halfstep-zygote")
     kernel.adopt_orphans()
     kernel.forbid_tracing()
-    kernel.shield()
+    shield()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # comes with the end of the worker, if it froze us (see Forker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, on_term)
