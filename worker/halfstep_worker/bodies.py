@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
 from math import inf
 from typing import Any, cast
 
@@ -30,8 +29,10 @@ from halfstep_worker.children import (
 from halfstep_worker.children.child import Child
 from halfstep_worker.desk import Outgoing, Release
 from halfstep_worker.logs import LogCollector
+from halfstep_worker.losses import Losses
 from halfstep_worker.memory import slot_limit
 from halfstep_worker.settings import WorkerSettings
+from halfstep_worker.tails import Tails
 
 STUCK_BEHIND_SECONDS = 0.1
 """A task that waits on a child behind a body that runs longer than this is taken back and given to another."""
@@ -39,13 +40,8 @@ PROGRESS_SECONDS = 0.5
 STOP_LOOK_SECONDS = 0.1
 """How often the pool is asked while a body is being stopped."""
 
-TAIL_LINES, TAIL_WIDTH = 5, 200
-"""What the error of a body that crashed tells of its log."""
 DROPPED_SECONDS = 10.0
 """How often it is told that lines had nobody to belong to."""
-
-MOST_LOSSES = 3
-"""A task whose body was there so often when a process of ours was killed under it is taken for the killer."""
 
 Key = tuple[int, int]
 
@@ -64,7 +60,7 @@ class Bodies:
         self._wake_fd = wake_fd
         self._pace = Pace()
         self._logs = LogCollector()
-        self._tails: dict[Key, deque[Line]] = {}
+        self._tails = Tails()
         self._dropped = 0
         self._dropped_at = 0.0
         self._claims: dict[Key, Claim] = {}
@@ -72,7 +68,7 @@ class Bodies:
         self._stopping: set[Key] = set()
         self._returned: list[Claim] = []
         self._fresh: set[Key] = set()
-        self._losses: Counter[int] = Counter()  # by task: how often it was lost with a zygote, or came back though it was read
+        self._losses = Losses()
         self._troubles: list[str] = []
         self._outgoing = Outgoing()
         self._progress_at = 0.0
@@ -199,6 +195,8 @@ class Bodies:
 
     def release_unstarted(self, claims: Iterable[Claim], reason: str) -> None:
         """Hands claims back that no child has begun."""
+        claims = list(claims)
+        self._fresh.difference_update(map(key_of, claims))
         self._outgoing.releases += [Release(claim, reason, started=False) for claim in claims]
 
     def abandon(self, claim: Claim) -> None:
@@ -282,9 +280,8 @@ class Bodies:
         self._fresh.discard(key)
         if claim is None:
             return
-        outcome = self._told(claim, outcome)
+        outcome = self._tails.end(key, self._told(claim, outcome))
         self._pace.note(seconds)
-        outcome = _with_tail(outcome, self._tails.pop(key, ()))
         self._outgoing.chunks += self._logs.end(claim)
         self._outgoing.progress.pop(claim.id, None)
         if key in self._abandoned:
@@ -304,19 +301,10 @@ class Bodies:
         claim = self._claims.get(key)
         if claim is not None:
             self._logs.add(claim, line[1:] if line.goes_on else line[1:4], now=now)
-            self._remember(key, line)
+            self._tails.add(line)
         elif key is None:
             self._dropped_at = self._dropped_at if self._dropped else max(self._dropped_at, now + 1.0)
             self._dropped += 1
-
-    def _remember(self, key: Key, line: Line) -> None:
-        """A line that was told in parts is one in the end."""
-        tail = self._tails.get(key)
-        if tail is None:
-            tail = self._tails[key] = deque(maxlen=TAIL_LINES)
-        if tail and tail[-1].goes_on and tail[-1].stream == line.stream:
-            line = line._replace(text=(tail.pop().text + line.text)[:TAIL_WIDTH])
-        tail.append(line)
 
     def _tell_dropped(self, now: float) -> None:
         """Once for all that came within a while."""
@@ -330,27 +318,17 @@ class Bodies:
             self._outgoing.progress[claim.id] = (claim, text)
 
     def _told(self, claim: Claim, outcome: Outcome) -> Outcome:
-        """A body that was there each time when the zygote was killed has killed it; one that was there once may be innocent."""
-        if not (isinstance(outcome, Lost) and outcome.reason == "zygote"):
-            self._losses.pop(claim.id, None)
-            return outcome
-        return self._blame(claim) or outcome
-
-    def _blame(self, claim: Claim) -> Failed | None:
-        self._losses[claim.id] += 1
-        if self._losses[claim.id] < MOST_LOSSES:
-            return None
-        del self._losses[claim.id]
-        return Failed(
-            f"Each of {MOST_LOSSES} times that the body ran, the process that it runs in or comes from was killed.", "crash"
-        )
+        if isinstance(outcome, Lost) and outcome.reason == "zygote":
+            return self._losses.note(claim.id) or outcome
+        self._losses.forget(claim.id)
+        return outcome
 
     def _come_back(self, event: Unstarted) -> None:
         key = cast(Key, event.key)
         claim = self._claims.pop(key, None)
         if event.fresh:
             self._fresh.add(key)
-        if claim is not None and event.read and (failed := self._blame(claim)):
+        if claim is not None and event.read and (failed := self._losses.note(claim.id)):
             self._claims[key] = claim
             self._end(key, failed, 0.0)
             return
@@ -372,14 +350,6 @@ class Bodies:
         elif taken.progress:
             self._progress_at = now + PROGRESS_SECONDS
         return taken
-
-
-def _with_tail(outcome: Outcome, tail: Iterable[Line]) -> Outcome:
-    """A body that could not say itself why it ended: its last lines are the evidence."""
-    if tail and isinstance(outcome, Failed) and outcome.reason in ("crash", "memory", "timeout"):
-        texts = (line.text[:TAIL_WIDTH] for line in tail)
-        return replace(outcome, error="\n  ".join((f"{outcome.error}\nIts last lines:", *texts)))
-    return outcome
 
 
 def _runs_since(child: Child, now: float) -> float:

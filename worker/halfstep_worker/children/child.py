@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from halfstep.errors import HalfstepError
 from halfstep.outcomes import Failed, Lost, Outcome
 from halfstep_worker.children import page as pages
-from halfstep_worker.children import processes
 from halfstep_worker.children.capture import Stream
 from halfstep_worker.children.channel import Channel, pair
 from halfstep_worker.children.forker import Forker
 from halfstep_worker.children.ledger import ChildConfused, Ledger, Sent
 from halfstep_worker.children.messages import Ended, Event, TaskMessage, Unstarted, number_of, stopped, write_task
+from halfstep_worker.children.process_group import ProcessGroup
 
 MESSAGES_A_TURN = 4096
 OVER_SECONDS = 1.0
@@ -56,7 +56,7 @@ class Child:
     def __init__(self, identity: int, forker: Forker, *, lifetime: int) -> None:
         self.id = identity
         self.lifetime = lifetime
-        self.pid = 0  # until the zygote reports it
+        self.group = ProcessGroup()
         self.confused_by = 0
         """The number of the task whose body has written on the channel; -1: it was none's. Nothing more of this child counts."""
         self.orphaned = False
@@ -68,8 +68,6 @@ class Child:
         self._retiring = False
         self._backlog: deque[tuple[int, str]] = deque()
         self._ready = False
-        self._pidfd = -1
-        self._early: list[int] = []  # signals before its pid was known
         self._heard_at = time.monotonic()
         self._be_born()
 
@@ -93,12 +91,13 @@ class Child:
 
     def born(self, pid: int) -> None:
         """The zygote has forked it."""
-        self.pid, self._heard_at = pid, time.monotonic()
-        with contextlib.suppress(OSError):
-            self._pidfd = os.pidfd_open(pid)
-        early, self._early = self._early, []
-        for number in early:
-            self._signal(number)
+        self._heard_at = time.monotonic()
+        self.group.be(pid)
+
+    @property
+    def pid(self) -> int:
+        """0 until the zygote reports it."""
+        return self.group.pid
 
     # What the caller sees
 
@@ -285,32 +284,13 @@ class Child:
         over = self._page.words[pages.ENDED] == sent.number
         self.stop = Stop(sent.number, reason, time.monotonic() + (OVER_SECONDS if over else grace), over)
         if not over:
-            self._signal(signal.SIGTERM)
-            self._signal(signal.SIGCONT)  # one that was frozen is to hear it too
+            self.group.send(signal.SIGTERM)
+            self.group.send(signal.SIGCONT)  # one that was frozen is to hear it too
         return self.recall()
-
-    def thaw(self) -> None:
-        """Let it go on if somebody has stopped it, as a neighbour of the same user can."""
-        if self.pid and processes.is_stopped(self.pid):
-            self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """KILL to its whole group."""
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: int) -> None:
-        """To its group, of which it is the leader, or to itself where it has not made one yet.
-
-        Nobody else has its pid: the zygote takes it from the dead child only after all of its group were killed, and the
-        kernel gives a pid again only when all others had their turn.
-        """
-        if self._pidfd < 0:
-            self._early.append(number)
-            return
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, 0)
-            if not processes.kill_group(self.pid, number):
-                signal.pidfd_send_signal(self._pidfd, number)
+        self.group.send(signal.SIGKILL)
 
     def bury(self, cause: str, events: list[Event]) -> None:
         """After its death: hand out all that is left, and say who ran, who came back. `cause`: how the process ended."""
@@ -358,9 +338,7 @@ class Child:
 
     def close(self) -> None:
         """Give back all descriptors."""
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        self.group.close()
         self.channel.close()
         self._unread.close()
         for stream in self.streams:

@@ -195,7 +195,7 @@ class Pool:
             if any(forker.thaw() for forker in self._forkers):
                 emit("zygote.thawed")
             for child in self._children.values():
-                child.thaw()
+                child.group.thaw()
         if self._start_at is not None and now >= self._start_at:
             self._start_at = None
             self._try_to_load()

@@ -1,0 +1,37 @@
+"""Bodies that were lost through no fault that is known: who is there each time is taken for the cause."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from halfstep.outcomes import Failed
+
+MOST_LOSSES = 3
+MOST_TASKS = 10_000
+"""So many tasks are remembered; one that was lost and then ran elsewhere is never heard of again."""
+
+
+class Losses:
+    """Of one worker, by task. Used by its loop only."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[int] = Counter()
+
+    def note(self, task: int) -> Failed | None:
+        """The body of this task was killed with the process that it came from, or before it said that it began.
+
+        The failure, if that has happened too often: a body that is there once may be innocent.
+        """
+        if len(self._seen) >= MOST_TASKS:
+            self._seen.clear()
+        self._seen[task] += 1
+        if self._seen[task] < MOST_LOSSES:
+            return None
+        del self._seen[task]
+        return Failed(
+            f"Each of {MOST_LOSSES} times that the body ran, the process that it runs in or comes from was killed.", "crash"
+        )
+
+    def forget(self, task: int) -> None:
+        """It has ended otherwise."""
+        self._seen.pop(task, None)
