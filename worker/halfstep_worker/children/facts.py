@@ -47,6 +47,7 @@ class Fact:
     restore: puts it right, given what is remembered; None: that can't be done.
     keep: makes of what was read what is remembered, where the same object would change with it.
     unharmed: whether what is remembered and what is read now are alike.
+    setup: whether what an import makes of it stays, for all bodies of the process.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Fact:
     restore: Callable[[Any], object] | None = None
     keep: Callable[[Any], object] = _same
     unharmed: Callable[[Any, Any], bool] = operator.eq
+    setup: bool = False
 
 
 def facts_of_the_process(own: Mapping[int, int]) -> list[Fact]:

@@ -14,6 +14,7 @@ import threading
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -40,21 +41,25 @@ _HOOKS = ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "stdi
 
 def facts_of_the_code() -> list[Fact]:
     """What all others stand on. The zygote remembers it, for all its children: there are some thousand functions."""
-    return [
+    facts = [
         Fact("the built-in functions", lambda: vars(builtins), lambda old: _replace(vars(builtins), old), dict),
         Fact("the loaded modules", lambda: sys.modules, partial(_bring_back, sys.modules), dict, _holds_all),
         _patched(),
         _patched_classes(),
     ]
+    return [replace(fact, setup=True) for fact in facts]
 
 
 def facts_of_the_interpreter() -> list[Fact]:
     """In the order in which they are put right."""
-    return [
+    setup = [
         Fact("the attributes of sys", lambda: [getattr(sys, name, None) for name in _HOOKS], _set_hooks),
         *_lists(),
         *_settings(),
         *_logging(),
+    ]
+    return [
+        *(replace(fact, setup=True) for fact in setup),
         Fact("the standard streams of Python", _streams, _set_streams),
         Fact("the event loop", _loop, _set_loop),
     ]

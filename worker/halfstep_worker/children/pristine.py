@@ -13,10 +13,11 @@ from _signal import getsignal  # signal's own makes enums of what it gets, at tw
 from _thread import _count as count_threads
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from random import seed
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from halfstep_worker.children.causes import size_text
 from halfstep_worker.children.facts import CATCHABLE, Fact, facts_of_the_process
+from halfstep_worker.children.import_effects import ImportWatch
 from halfstep_worker.children.interpreter import facts_of_the_interpreter
 
 CLEAN_LOOKS = 32
@@ -48,6 +49,15 @@ def remembered(facts: Iterable[Fact]) -> list[Memory]:
     return [(fact, fact.keep(fact.read())) for fact in facts]
 
 
+class Before(NamedTuple):
+    """What a process was just before an import. data: bytes."""
+
+    unharmed: list[bool]
+    threads: set[threading.Thread]
+    data: int
+    descriptors: int
+
+
 class Pristine:
     """What a child was when new. Made in the child just before its first task; used by its main thread.
 
@@ -67,11 +77,45 @@ class Pristine:
         self._native, self._modules = max(native_threads, self._native_threads()), len(sys.modules)
         self._data = self._data_bytes()
         self._descriptors = len(_listdir("/proc/self/fd"))
+        sys.meta_path.insert(0, ImportWatch(begins=self._before_import, ended=self._note_effects))
         self._environment = dict(_DATA)
         facts = [*facts_of_the_process(streams), *facts_of_the_interpreter()]
         # What the kernel knows is read at the end, when all that it hangs on has been put right.
         self._memories = [*code, *remembered(sorted(facts, key=lambda fact: fact.restore is None))]
+        self._owner = ""
+        self._effects: dict[str, dict[str, Memory]] = {}
         self._glance = self._look_briefly()
+
+    # -- imports
+
+    def prepare(self, owner: str) -> None:
+        """A body of this module is next: what the module did to the process when it was imported is done again."""
+        self._owner = owner
+        for fact, value in self._effects.get(owner, {}).values():
+            with contextlib.suppress(Exception):  # what can't be done again was the module's own affair
+                if fact.restore is not None:
+                    fact.restore(value)
+
+    def _before_import(self) -> Before:
+        """What differs after it, the import has changed."""
+        unharmed = [fact.unharmed(kept, fact.read()) for fact, kept in self._memories]
+        return Before(unharmed, set(_enumerate()), self._data_bytes(), len(_listdir("/proc/self/fd")))
+
+    def _note_effects(self, before: Before) -> None:
+        """What is set-up stays; the rest is undone after the body, and done again before each body of the same module."""
+        for place, (was, (fact, kept)) in enumerate(zip(before.unharmed, self._memories, strict=True)):
+            now = fact.read()
+            if not was or fact.unharmed(kept, now):
+                continue
+            if fact.setup:
+                self._memories[place] = (fact, fact.keep(now))
+            else:
+                self._effects.setdefault(self._owner, {})[fact.name] = (fact, fact.keep(now))
+        threads = set(_enumerate()) - before.threads
+        self._threads |= threads
+        self._thread_count += len(threads)
+        self._data += max(0, self._data_bytes() - before.data)
+        self._descriptors += max(0, len(_listdir("/proc/self/fd")) - before.descriptors)
 
     # -- the look after a body
 

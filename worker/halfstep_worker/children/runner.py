@@ -163,7 +163,9 @@ class Runner:
             raise Stopped(self._page.reason(task.number) or "")
         given = scan(args.lstrip(), 0)[0]
         if isinstance(given, dict):
-            self._kind = f"{task.operator} {given.get('function')}"
+            function = str(given.get("function"))
+            self._kind = f"{task.operator} {function}"
+            self._pristine.prepare(function.replace(":", ".").rpartition(".")[0])
         self._link = Link(self._page, self._channel, task.number, first=self._link is None)
         context.enter(task_id=task.task_id, attempt=task.attempt, deadline_seconds=task.timeout, link=self._link)
         try:
