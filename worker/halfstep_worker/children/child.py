@@ -305,7 +305,7 @@ class Child:
         self.close()
 
     def _end_of(self, sent: Sent, cause: str, unread: set[int]) -> Event:
-        begun = self._has_begun(sent) and not sent.fresh
+        begun = (self._has_begun(sent) and not sent.fresh) or self.confused_by == sent.number
         if self.stop and self.stop.number == sent.number and (begun or self.stop.reason in ("timeout", "cancelled")):
             return Ended(sent.task.key, self._stopped(self.stop, sent, cause), self._seconds(sent))
         if sent.outcome is not None:

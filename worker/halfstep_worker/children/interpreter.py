@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import gc
 import logging
+import os
 import socket
 import sys
 import threading
@@ -41,6 +42,8 @@ _HOOKS = ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "stdi
 
 def facts_of_the_code() -> list[Fact]:
     """What all others stand on. The zygote remembers it, for all its children: there are some thousand functions."""
+    _listen(sys, "addaudithook")
+    _listen(os, "register_at_fork")
     facts = [
         Fact("the built-in functions", lambda: vars(builtins), lambda old: _replace(vars(builtins), old), dict),
         Fact("the loaded modules", lambda: sys.modules, partial(_bring_back, sys.modules), dict, _holds_all),
@@ -63,6 +66,25 @@ def facts_of_the_interpreter() -> list[Fact]:
         Fact("the standard streams of Python", _streams, _set_streams),
         Fact("the event loop", _loop, _set_loop),
     ]
+
+
+_hooks: list[str] = []
+
+
+def hooks_since_birth() -> list[str]:
+    """Hooks that were set and can neither be seen nor taken away; of a child it is emptied when it is new."""
+    return _hooks
+
+
+def _listen(module: Any, name: str) -> None:
+    original, frame = getattr(module, name), sys._getframe
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        if frame(1).f_code.co_name != "<module>":  # modules of the standard library do so while they are imported
+            _hooks.append(name)
+        return original(*args, **kwargs)
+
+    setattr(module, name, noted)
 
 
 _MISSING = object()

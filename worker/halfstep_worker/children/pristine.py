@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 from halfstep_worker.children.causes import size_text
 from halfstep_worker.children.facts import CATCHABLE, Fact, facts_of_the_process
 from halfstep_worker.children.import_effects import ImportWatch
-from halfstep_worker.children.interpreter import facts_of_the_interpreter
+from halfstep_worker.children.interpreter import facts_of_the_interpreter, hooks_since_birth
 
 CLEAN_LOOKS = 32
 """After so many bodies that left nothing, the short ones of their kind are looked at whole only now and then."""
@@ -37,7 +37,6 @@ _DATA = cast(Any, os.environ)._data
 
 # Taken hold of before user code could put something else in their place.
 _dup, _close, _pread, _waitpid, _listdir = os.dup, os.close, os.pread, os.waitpid, os.listdir
-_getframe = sys._getframe
 _enumerate, _monotonic = threading.enumerate, time.monotonic
 
 
@@ -69,10 +68,8 @@ class Pristine:
         self._growth_bytes = growth_bytes
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._offspring = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
-        self._hooked = False
         self._clean: dict[Hashable, int] = {}
-        _tell_of(sys, "addaudithook", self._note_hook)
-        _tell_of(os, "register_at_fork", self._note_hook)
+        hooks_since_birth().clear()
         self._threads, self._thread_count = set(_enumerate()), count_threads()
         self._native, self._modules = max(native_threads, self._native_threads()), len(sys.modules)
         self._data = self._data_bytes()
@@ -166,7 +163,7 @@ class Pristine:
 
     def _remains(self) -> list[str]:
         found = [*self._left_threads(), *self._left_processes(), *self._left_descriptors(), *self._left_memory()]
-        if self._hooked:
+        if hooks_since_birth():
             found.append("a hook that nobody can take away")
         return found
 
@@ -220,9 +217,6 @@ class Pristine:
         """What RLIMIT_DATA counts."""
         return int(_pread(self._statm, 256, 0).split()[5]) * _PAGE_BYTES
 
-    def _note_hook(self) -> None:
-        self._hooked = True
-
 
 def _put_right(fact: Fact, kept: Any) -> bool:
     if fact.restore is None:
@@ -231,18 +225,6 @@ def _put_right(fact: Fact, kept: Any) -> bool:
         fact.restore(kept)
         return fact.unharmed(kept, fact.read())
     return False
-
-
-def _tell_of(module: Any, name: str, note: Any) -> None:
-    """What is registered there can neither be seen nor taken away: so that it happened is noted."""
-    original = getattr(module, name)
-
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        if _getframe(1).f_code.co_name != "<module>":  # modules of the standard library do so while they are imported
-            note()
-        return original(*args, **kwargs)
-
-    setattr(module, name, noted)
 
 
 def _living() -> list[int]:
