@@ -195,14 +195,14 @@ def truncates_what_it_shares(path: str) -> None:
 @task
 def hands_over_what_never_ends(path: str) -> None:
     """A descriptor whose reader waits for ever, where a message goes."""
-    started = time.monotonic()
+    _begun(path, time.monotonic(), wait=False)
     endless = os.eventfd(0)
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
                 with socket.socket(fileno=os.dup(int(name))) as copy:
                     socket.send_fds(copy, [b"@"], [endless])
-    _begun(path, started)
+    _wait()
 
 
 def _begun(path: str, started: float, *pids: int, wait: bool = True) -> None:

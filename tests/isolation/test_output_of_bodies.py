@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Hashable, Iterator
 from itertools import pairwise
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from halfstep.limits import LOG_LINE_BYTES
-from halfstep_worker.children import Line, Unstarted
+from halfstep_worker.children import Line
 from isolation.output_bodies import LOADER
 from waiting import wait_until
 from worker.children_support import Work, at_work  # noqa: TID251
@@ -212,70 +211,6 @@ def test_a_body_that_writes_endlessly_what_looks_like_a_marker_is_told_and_not_h
     work.until(lambda: len(work.lines("sham")) > 5)
     work.ends("sham")
     assert sum(map(len, work.lines("sham"))) > 200_000
-
-
-class Late:
-    """Something that outlives its body and writes when it is told to."""
-
-    def __init__(self, work: Work, folder: Path, text: str) -> None:
-        self.work, self.go = work, folder / "go"
-        os.mkfifo(self.go)
-        self._text = text
-
-    def start_thread(self) -> None:
-        code = "threading.Thread(target=lambda: (open(go).read(), out(text.encode())), daemon=True).start()"
-        self._start(code)
-
-    def start_process(self, first: str = "true") -> None:
-        code = "subprocess.Popen(['sh', '-c', 'read x < $0; ' + first + '; printf %s \"$1\"', go, text], start_new_session=True)"
-        self._start(f"first = {first!r}; {code}")
-
-    def _start(self, code: str) -> None:
-        self.work.send("starter", "run_code", code=code, go=str(self.go), text=self._text)
-        self.work.ends("starter")
-
-    def write(self) -> None:
-        self.go.write_text("go\n")
-
-
-@pytest.mark.parametrize("text", ["late\n", "late", "late\nlater\n", "late\nla"])
-@pytest.mark.parametrize("what", ["thread", "process"])
-def test_what_outlives_its_body_and_writes_between_others_writes_into_none_of_their_logs(
-    what: str, text: str, tmp_path: Path
-) -> None:
-    with at_work(loader=LOADER) as work:
-        late = Late(work, tmp_path, text)
-        late.start_thread() if what == "thread" else late.start_process()
-        work.send("innocent 1", "run_code", code=r"out(b'mine\n')")
-        work.ends("innocent 1")
-        late.write()
-        work.until(lambda: work.lines(None) == text.split("\n")[: text.count("\n") + (not text.endswith("\n"))])
-        for n in range(2, 5):
-            work.send(f"innocent {n}", "run_code", code=r"out(b'mine\n')")
-        work.ends(*(f"innocent {n}" for n in range(2, 5)))
-        assert [told(work, f"innocent {n}") for n in range(1, 5)] == [["omine"]] * 4
-        assert told(work, "starter") == []
-
-
-@pytest.mark.parametrize("then", [signal.SIGCONT, signal.SIGKILL])
-@pytest.mark.parametrize("text", ["late\n", "late"])
-def test_what_stands_in_the_pipe_before_a_task_has_begun_is_not_that_tasks(text: str, then: int, tmp_path: Path) -> None:
-    with at_work(loader=LOADER) as work:
-        late, pid = Late(work, tmp_path, text), work.pool.children[0].pid
-        late.start_process(first=f"kill -STOP {pid}")
-        work.send("first", "run_code", code=r"out(b'mine\n')")
-        work.ends("first")
-        late.write()
-        wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", what="the frozen child")
-        for n in range(3):
-            work.send(n, "run_code", code=r"out(b'mine\n')")
-        work.until(lambda: work.lines(None) == ["late"])
-        os.kill(pid, then)
-        work.ends(0, 1, 2)
-        assert told(work, "first") == ["omine"]
-        if then == signal.SIGKILL:
-            assert [work.outcomes[n] for n in range(3)] == [Unstarted(n) for n in range(3)]
-        assert [told(work, n) for n in range(3)] == [["omine"] if then == signal.SIGCONT else []] * 3
 
 
 def test_the_last_words_of_a_child_that_was_killed_are_those_of_its_last_body(tmp_path: Path) -> None:
