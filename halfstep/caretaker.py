@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from halfstep.administration import Administration
 from halfstep.database import Row
-from halfstep.errors import HalfstepError, NotPermitted
+from halfstep.errors import HalfstepError, NotPermitted, RefusedValue
 from halfstep.events import emit
 from halfstep.queue import Queue
+
+REFUSED_SECONDS = 10.0
+"""How long a promotion that was refused waits before it is tried again."""
 
 
 @dataclass(slots=True)
@@ -84,7 +87,12 @@ class Caretaker:
 
     def _promote(self, now: float) -> None:
         full = 1000
-        promoted = self._queue.promote(batch=full)
+        try:
+            promoted = self._queue.promote(batch=full)
+        except RefusedValue as error:  # one task's; the care of all others goes on
+            emit("promote.refused", error=error)
+            self._next_promote = now + REFUSED_SECONDS
+            return
         self._next_promote = now if promoted == full else now + self._promote_every * random.uniform(0.7, 1.0)
 
     def _look(self, now: float) -> None:

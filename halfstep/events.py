@@ -44,6 +44,7 @@ WORDS: dict[str, tuple[int, str]] = {
     "listener.away": (logging.INFO, "Notifications are off ({error}); polling goes on."),
     "log.dropped": (logging.ERROR, "The database refuses every {part} in any form; what it refuses is dropped."),
     "output.dropped": (logging.WARNING, "{count} lines of output were dropped: what wrote them had outlived its task."),
+    "promote.refused": (logging.ERROR, "Due tasks can't become ready, as the database refuses a value of one of them: {error}"),
     "prune.failed": (logging.WARNING, "Old history could not be pruned: {error}"),
 }
 

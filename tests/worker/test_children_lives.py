@@ -87,6 +87,7 @@ def test_a_child_has_its_own_descriptors_and_none_of_the_workers():
         "children",
         "oom_score_adj",
         "statm",
+        "timers",
         "status",
     }
 

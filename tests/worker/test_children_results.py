@@ -7,7 +7,7 @@ import json
 import pytest
 
 from halfstep.errors import HalfstepError
-from halfstep.outcomes import Cancelled, Failed, Lost, Retry, Succeeded
+from halfstep.outcomes import Cancelled, Failed, Retry, Succeeded
 from worker.children_support import at_work  # noqa: TID251
 
 
@@ -88,7 +88,7 @@ def test_what_can_not_be_stored_fails_at_once_and_says_why(work, name, word):
         ("failed", Failed("no\ufffdgood", final=True)),
         ("retry", Retry("later", delay=3.0)),
         ("cancelled", Cancelled("enough")),
-        ("lost", Lost("gone")),
+        ("lost", Failed("The body said that it was lost (gone): The worker was lost while the task ran.")),
     ],
 )
 def test_a_body_can_return_an_outcome(work, name, outcome):

@@ -326,14 +326,17 @@ class Bodies:
     def _come_back(self, event: Unstarted) -> None:
         key = cast(Key, event.key)
         claim = self._claims.pop(key, None)
+        refused = event.read or (event.fresh and key in self._fresh)  # it had a new child, and said that it was none
         if event.fresh:
             self._fresh.add(key)
-        if claim is not None and event.read and (failed := self._losses.note(claim.id)):
+        if claim is not None and refused and (failed := self._losses.note(claim.id)):
             self._claims[key] = claim
             self._end(key, failed, 0.0)
             return
         stopped = key in self._stopping
         self._stopping.discard(key)
+        if claim is None or stopped or key in self._abandoned:
+            self._fresh.discard(key)
         if claim is None or key in self._abandoned:
             self._abandoned.discard(key)
         elif stopped:

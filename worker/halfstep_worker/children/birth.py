@@ -9,7 +9,6 @@ import os
 import resource
 import signal
 import socket
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +66,9 @@ def become_child(birth: Birth, *, inherited: Iterable[int]) -> NoReturn:
         _detach(birth, inherited)
         _runner(birth).serve()
         code = 0
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            os.write(2, f"[halfstep: this process can't go on: {type(error).__name__}: {error}]\n".encode(errors="replace"))
     finally:
         os._exit(code)
 

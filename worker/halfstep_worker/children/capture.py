@@ -73,11 +73,12 @@ def _redrawn(before: bytes, now: bytes) -> list[str]:
 
 
 def _pieces(line: bytes) -> Iterator[bytes]:
-    while len(line) > LOG_LINE_BYTES:
-        cut = _boundary(line, LOG_LINE_BYTES)
-        yield line[:cut]
-        line = line[cut:]
-    yield line
+    begin = 0
+    while len(line) - begin > LOG_LINE_BYTES:
+        cut = _boundary(line, begin + LOG_LINE_BYTES)
+        yield line[begin:cut]
+        begin = cut
+    yield line[begin:] if begin else line
 
 
 def _boundary(data: bytes, cut: int) -> int:

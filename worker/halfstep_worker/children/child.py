@@ -305,13 +305,13 @@ class Child:
         self.close()
 
     def _end_of(self, sent: Sent, cause: str, unread: set[int]) -> Event:
-        begun = (self._has_begun(sent) and not sent.fresh) or self.confused_by == sent.number
+        begun = (self._has_begun(sent) and not sent.back) or self.confused_by == sent.number
         if self.stop and self.stop.number == sent.number and (begun or self.stop.reason in ("timeout", "cancelled")):
             return Ended(sent.task.key, self._stopped(self.stop, sent, cause), self._seconds(sent))
         if sent.outcome is not None:
             return Ended(sent.task.key, sent.outcome, sent.seconds)
         if sent.number in unread or not begun:
-            return Unstarted(sent.task.key, fresh=sent.fresh, read=sent.number not in unread and not sent.fresh)
+            return Unstarted(sent.task.key, fresh=sent.fresh, read=sent.number not in unread and not sent.back)
         return Ended(sent.task.key, self._crash(sent, cause), self._seconds(sent))
 
     def _stopped(self, stop: Stop, sent: Sent, cause: str) -> Outcome:

@@ -5,6 +5,7 @@ Whatever is used here was taken hold of when this module was imported, so before
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import locale
 import operator
@@ -81,9 +82,22 @@ def facts_of_the_process(own: Mapping[int, int]) -> list[Fact]:
         Fact("the blocked signals", lambda: pthread_sigmask(SIG_BLOCK, ()), _unblock),
         Fact("the locale", lambda: _setlocale(locale.LC_ALL), lambda old: _setlocale(locale.LC_ALL, old)),
         Fact("the ties to its parent", kernel.ties, kernel.tie_again),
+        *_optional(),
         Fact("how readily it is killed for memory", partial(_pread, score, 16, 0)),
         Fact("the state of signals or rights", partial(_status, status)),
     ]
+
+
+def _optional() -> list[Fact]:
+    """What not every kernel or C library tells."""
+    facts = []
+    with contextlib.suppress(OSError):
+        timers = os.open("/proc/self/timers", os.O_RDONLY | os.O_CLOEXEC)
+        facts.append(Fact("timers of the C library", partial(_pread, timers, 4096, 0)))
+    with contextlib.suppress(AttributeError, OSError):
+        maths = ctypes.CDLL("libm.so.6")
+        facts.append(Fact("the rounding of numbers", maths.fegetround, maths.fesetround))
+    return facts
 
 
 # Taken hold of: a body that patches `os` or `signal` reaches none of these.

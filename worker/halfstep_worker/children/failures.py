@@ -6,6 +6,7 @@ import sys
 import traceback
 from types import TracebackType
 
+from halfstep.context import Stopped
 from halfstep.errors import HalfstepError, InvalidTask, Missing
 from halfstep.outcomes import Failed
 from halfstep_worker.children.storable import plain
@@ -33,11 +34,13 @@ def failed(error: BaseException) -> Failed:
 
 
 def _sentence(error: BaseException) -> str:
-    name = type(error).__name__
     try:
+        name = str(type(error).__name__)
         text = str(error)
-    except Exception:  # a broken __str__ of the user's must not hide the failure
-        text = "(its message can't be shown)"
+    except Stopped:
+        raise
+    except BaseException:  # a broken __str__ of the user's must not hide the failure
+        name, text = "An exception", "(its name or message can't be shown)"
     return f"{name}: {text}" if text else name
 
 
@@ -45,7 +48,9 @@ def _print(error: BaseException) -> None:
     """Write the traceback from the user's first frame on. Nothing that goes wrong here matters more than the failure."""
     try:
         traceback.print_exception(type(error), error, _users(error.__traceback__), file=sys.stderr)
-    except Exception:
+    except Stopped:
+        raise
+    except BaseException:
         return
 
 

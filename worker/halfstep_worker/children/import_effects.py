@@ -10,14 +10,14 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-OWN = ("halfstep", "halfstep_worker", "halfstep_cli", "halfstep_scaler")
+from halfstep_worker.children.code_facts import is_known, known
 
 
 class ImportWatch:
     """A finder before all others, that finds nothing itself: it learns when users' modules begin and end to be executed.
 
-    Only of the outermost import, in the main thread: what that imports is a part of it. Modules of the standard library and of
-    halfstep are not looked at: they leave the process alone.
+    Only of the outermost import, in the main thread: what that imports is a part of it. Modules of the standard library leave
+    the process alone; what they consist of is remembered before a body can change it.
     """
 
     def __init__(self, *, begins: Callable[[], Any], ended: Callable[[Any], None]) -> None:
@@ -27,11 +27,12 @@ class ImportWatch:
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """What the others find, with an ear on its execution."""
-        if self._inside or _is_plain(name) or threading.current_thread() is not threading.main_thread():
+        if (self._inside and not is_known(name)) or threading.current_thread() is not threading.main_thread():
             return None
         spec = self._found(name, path, target)
         if spec is not None and spec.loader is not None and not isinstance(spec.loader, type):
-            spec.loader.exec_module = partial(self._execute, spec.loader, spec.loader.exec_module)  # type: ignore[method-assign]
+            execute = self._learn if is_known(name) else self._execute
+            spec.loader.exec_module = partial(execute, spec.loader, spec.loader.exec_module)  # type: ignore[method-assign]
         return spec
 
     def _found(self, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
@@ -39,6 +40,12 @@ class ImportWatch:
             if finder is not self and (spec := finder.find_spec(name, path, target)) is not None:
                 return spec
         return None
+
+    @staticmethod
+    def _learn(loader: Any, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+        vars(loader).pop("exec_module", None)
+        execute(module)
+        known.take([module])
 
     def _execute(self, loader: Any, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
         vars(loader).pop("exec_module", None)
@@ -51,8 +58,3 @@ class ImportWatch:
         finally:
             self._inside = False
             self._ended(before)
-
-
-def _is_plain(name: str) -> bool:
-    top = name.partition(".")[0]
-    return top in sys.stdlib_module_names or top in OWN

@@ -5,52 +5,27 @@ What a body imports stays, as that is what a warm child is for; what its own mod
 
 from __future__ import annotations
 
-import builtins
+import codecs
+import decimal
 import gc
 import logging
-import os
 import socket
 import sys
+import tempfile
 import threading
 import tracemalloc
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from types import ModuleType
 from typing import Any
 
+from halfstep_worker.children.code_facts import replace as replace_all
 from halfstep_worker.children.facts import Fact
 
-OWN_ROOMS = ("halfstep", "halfstep_worker")
-STANDARD = (
-    "abc", "codecs", "collections", "contextlib", "copy", "datetime", "decimal", "functools", "glob", "hashlib",
-    "importlib", "inspect", "io", "itertools", "json", "json.decoder", "json.encoder", "locale", "logging", "math",
-    "operator", "os", "os.path", "pathlib", "pickle", "posix", "re", "resource", "select", "selectors", "shutil", "signal",
-    "socket", "ssl", "string", "struct", "subprocess", "tempfile", "textwrap", "threading", "time", "traceback", "types",
-    "typing", "urllib.parse", "uuid", "weakref", "zlib",
-)  # fmt: skip
-"""Modules whose functions a body may not leave replaced, as far as they were imported before the child was born."""
-WITH_CLASSES = ("subprocess", "socket", "threading", "logging", "json.encoder", "json.decoder", "os", "contextlib", "tempfile",
-                "ssl", "uuid", "pathlib", "queue", "selectors")  # fmt: skip
-"""Of those, the ones whose classes are looked at too."""
-_HEAP_TYPE = 1 << 9
 _HOOKS = ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "stdin", "stdout", "stderr", "__stdin__", "__stdout__",
           "__stderr__", "__excepthook__", "path", "meta_path", "path_hooks", "argv", "dont_write_bytecode", "modules",
-          "addaudithook")  # fmt: skip
-
-
-def facts_of_the_code() -> list[Fact]:
-    """What all others stand on. The zygote remembers it, for all its children: there are some thousand functions."""
-    _listen(sys, "addaudithook")
-    _listen(os, "register_at_fork")
-    facts = [
-        Fact("the built-in functions", lambda: vars(builtins), lambda old: _replace(vars(builtins), old), dict),
-        Fact("the loaded modules", lambda: sys.modules, partial(_bring_back, sys.modules), dict, _holds_all),
-        _patched(),
-        _patched_classes(),
-    ]
-    return [replace(fact, setup=True) for fact in facts]
+          "addaudithook", "exit", "executable", "tracebacklimit")  # fmt: skip
 
 
 def facts_of_the_interpreter() -> list[Fact]:
@@ -65,56 +40,11 @@ def facts_of_the_interpreter() -> list[Fact]:
         *(replace(fact, setup=True) for fact in setup),
         Fact("the standard streams of Python", _streams, _set_streams),
         Fact("the event loop", _loop, _set_loop),
+        Fact(
+            "the decimal context", decimal.getcontext, lambda old: decimal.setcontext(old.copy()), lambda now: now.copy(), _alike
+        ),
+        *_of_single_modules(),
     ]
-
-
-_hooks: list[str] = []
-
-
-def hooks_since_birth() -> list[str]:
-    """Hooks that were set and can neither be seen nor taken away; of a child it is emptied when it is new."""
-    return _hooks
-
-
-def _listen(module: Any, name: str) -> None:
-    original, frame = getattr(module, name), sys._getframe
-
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        if frame(1).f_code.co_name != "<module>":  # modules of the standard library do so while they are imported
-            _hooks.append(name)
-        return original(*args, **kwargs)
-
-    setattr(module, name, noted)
-
-
-_MISSING = object()
-
-
-def _holds_all(old: dict[str, Any], living: dict[str, Any]) -> bool:
-    """Whether all functions, classes and modules of a namespace are still there; what has come is remembered from now on.
-
-    What is a mere value may be meant to change, and has a fact of its own where it matters.
-    """
-    if old == living:  # in C, where nearly all looks end
-        return True
-    if any(_is_fixed(value) and living.get(name, _MISSING) is not value for name, value in old.items()):
-        return False
-    old |= living
-    return True
-
-
-def _is_fixed(value: object) -> bool:
-    return callable(value) or isinstance(value, ModuleType)
-
-
-def _bring_back(living: dict[str, Any], old: dict[str, Any]) -> None:
-    living.update({name: value for name, value in old.items() if _is_fixed(value)})
-
-
-def _replace(living: dict[str, Any], old: dict[str, Any]) -> None:
-    for name in [name for name in living if name not in old]:
-        del living[name]
-    living.update(old)
 
 
 def _set_hooks(old: list[Any]) -> None:
@@ -144,53 +74,8 @@ def _set_filters(old: list[Any]) -> None:
     getattr(warnings, "_filters_mutated", lambda: None)()
 
 
-def _patched() -> Fact:
-    """Functions of modules that were replaced. One fact, compared in one go: there are some hundred modules."""
-    spaces = [vars(module) for _, module in _known_modules()]
-    return Fact(
-        "functions of the standard library or of halfstep",
-        partial(_same, spaces),
-        lambda old: [*map(_bring_back, spaces, old)],
-        lambda living: [dict(space) for space in living],
-        lambda old, living: old == living or all([*map(_holds_all, old, living)]),
-    )
-
-
-def _patched_classes() -> Fact:
-    """Their methods."""
-    modules = [module for name, module in _known_modules() if name in WITH_CLASSES]
-    classes = [value for module in modules for value in vars(module).values() if _is_own(value, module)]
-    return Fact(
-        "methods of the standard library",
-        partial(_same, [vars(one) for one in classes]),
-        lambda old: [*map(_mend_class, classes, old)],
-        lambda living: [dict(space) for space in living],
-    )
-
-
-def _known_modules() -> list[tuple[str, ModuleType]]:
-    return [(name, module) for name, module in list(sys.modules.items()) if _counts(name) and isinstance(module, ModuleType)]
-
-
-def _is_own(value: object, module: ModuleType) -> bool:
-    """A class of this module that can be changed: one written in Python."""
-    return isinstance(value, type) and value.__module__ == module.__name__ and bool(value.__flags__ & _HEAP_TYPE)
-
-
-def _mend_class(changed: type, old: dict[str, Any]) -> None:
-    for name in [name for name in vars(changed) if name not in old]:
-        delattr(changed, name)
-    for name, value in old.items():
-        if vars(changed).get(name, _MISSING) is not value:
-            setattr(changed, name, value)
-
-
 def _same(value: Any) -> Any:
     return value
-
-
-def _counts(name: str) -> bool:
-    return name in STANDARD or name.partition(".")[0] in OWN_ROOMS
 
 
 def _settings() -> list[Fact]:
@@ -210,6 +95,7 @@ def _settings() -> list[Fact]:
         ("the debugging of the garbage collector", gc.get_debug, gc.set_debug),
         ("the default timeout of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
         ("the tracking of coroutines", sys.get_coroutine_origin_tracking_depth, sys.set_coroutine_origin_tracking_depth),
+        ("the size of threads' stacks", threading.stack_size, threading.stack_size),
         ("the tracing of memory", tracemalloc.is_tracing, lambda on: tracemalloc.start() if on else tracemalloc.stop()),
     ]
     return [Fact(*pair) for pair in pairs]
@@ -217,12 +103,11 @@ def _settings() -> list[Fact]:
 
 def _logging() -> list[Fact]:
     root = logging.getLogger()
-    known = [root, *(logger for logger in list(root.manager.loggerDict.values()) if isinstance(logger, logging.Logger))]
     return [
         Fact("the showing of warnings", _showing, _show_again),
         Fact("logging.disable", lambda: root.manager.disable, logging.disable),
         Fact("logging.raiseExceptions", lambda: logging.raiseExceptions, lambda old: setattr(logging, "raiseExceptions", old)),
-        Fact("the loggers", lambda: [_logger(one) for one in known], lambda old: _set_loggers(known, old)),
+        Fact("the loggers", _loggers, _set_loggers, unharmed=_are_as_they_were),
     ]
 
 
@@ -239,12 +124,56 @@ def _logger(logger: logging.Logger) -> tuple[Any, ...]:
     return logger.level, logger.disabled, logger.propagate, tuple(logger.handlers), tuple(logger.filters)
 
 
-def _set_loggers(known: list[logging.Logger], old: list[tuple[Any, ...]]) -> None:
-    for logger, (level, disabled, propagate, handlers, filters) in zip(known, old, strict=True):
-        if _logger(logger) != (level, disabled, propagate, handlers, filters):
+_NEW_LOGGER = (0, False, True, (), ())
+
+
+def _loggers() -> dict[str, tuple[Any, ...]]:
+    root = logging.getLogger()
+    found = {name: _logger(one) for name, one in list(root.manager.loggerDict.items()) if isinstance(one, logging.Logger)}
+    return found | {"root": _logger(root)}
+
+
+def _are_as_they_were(old: dict[str, Any], now: dict[str, Any]) -> bool:
+    """One that a body was the first to ask for has to be as it was then."""
+    return old == now or all(old.get(name, _NEW_LOGGER) == state for name, state in now.items())
+
+
+def _set_loggers(old: dict[str, Any]) -> None:
+    for name, state in _loggers().items():
+        level, disabled, propagate, handlers, filters = old.get(name, _NEW_LOGGER)
+        if state != (level, disabled, propagate, handlers, filters):
+            logger = logging.getLogger(None if name == "root" else name)
             logger.setLevel(level)
             logger.disabled, logger.propagate = disabled, propagate
             logger.handlers[:], logger.filters[:] = handlers, filters
+
+
+def _alike(old: decimal.Context, now: decimal.Context) -> bool:
+    return str(old) == str(now)
+
+
+def _of_single_modules() -> list[Fact]:
+    """Settings of modules that may be loaded later. Where they are not, there is nothing to read."""
+    csv, opener, start = "csv", "urllib.request", "multiprocessing.context"
+    tempfile.gettempdir()  # so that it is known, and does not count as a change
+    return [
+        Fact("tempfile.tempdir", lambda: tempfile.tempdir, lambda old: setattr(tempfile, "tempdir", old)),
+        Fact("the handlers of bad characters", lambda: [codecs.lookup_error(name) for name in _ERRORS],
+             lambda old: [*map(codecs.register_error, _ERRORS, old)]),
+        Fact("csv's limit of fields", lambda: sys.modules[csv].field_size_limit() if csv in sys.modules else 131072,
+             lambda old: sys.modules[csv].field_size_limit(old)),
+        Fact("urllib's opener", lambda: getattr(sys.modules.get(opener), "_opener", None),
+             lambda old: setattr(sys.modules[opener], "_opener", old)),
+        Fact("how multiprocessing starts", lambda: getattr(_default_context(start), "_actual_context", None),
+             lambda old: setattr(_default_context(start), "_actual_context", old)),
+    ]  # fmt: skip
+
+
+_ERRORS = ("strict", "ignore", "replace", "backslashreplace", "surrogateescape")
+
+
+def _default_context(module: str) -> Any:
+    return getattr(sys.modules.get(module), "_default_context", None)
 
 
 def _standard() -> list[Any]:
@@ -261,7 +190,7 @@ def _streams() -> object:
 
 def _set_streams(old: list[tuple[Any, ...]]) -> None:
     for file, (_, encoding, errors, line_buffering, write_through, own) in zip(_standard(), old, strict=True):
-        _replace(vars(file), own)
+        replace_all(vars(file), own)
         if file.writable():
             file.reconfigure(encoding=encoding, errors=errors, line_buffering=line_buffering, write_through=write_through)
 

@@ -27,7 +27,7 @@ class Sent:
     """A task sent to the child. `marks` are the streams (1, 2) that carry its marker; they count once `outcome` is there.
 
     at: when it was sent; began: when its body was first seen to have begun, monotonic seconds. Known once, it stays: the page is
-    the child's to write, and a time limit is not. fresh: the child has handed it back, as it wants a new child.
+    the child's to write, and a time limit is not. back: the child has handed it back, as it is spoilt, or (`fresh`) not new.
     """
 
     number: int
@@ -35,6 +35,7 @@ class Sent:
     at: float = 0.0
     began: float | None = None
     fresh: bool = False
+    back: bool = False
     outcome: Outcome | None = None
     seconds: float = 0.0
     marks: int = 0
@@ -82,8 +83,8 @@ class Ledger:
             (number, kind, seconds, marks), end = scan(text, 0)
             if kind in ("log", "progress"):
                 self._say(kind, self._key(number), text[end + 1 :], events)
-            elif kind == "fresh":
-                self._hand_back(number)
+            elif kind in ("fresh", "back"):
+                self._hand_back(number, fresh=kind == "fresh")
             else:
                 self._note(number, unpack(kind, text[end + 1 :]), float(seconds), int(marks))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -97,11 +98,11 @@ class Ledger:
         sent.outcome, sent.seconds, sent.marks = outcome, seconds, marks & 3
         self._results += 1
 
-    def _hand_back(self, number: int) -> None:
+    def _hand_back(self, number: int, *, fresh: bool) -> None:
         sent = self.unanswered
         if sent is None or sent.number != number:
             raise ChildConfused
-        sent.fresh = True
+        sent.fresh, sent.back = fresh, True
 
     def _say(self, kind: str, key: Hashable, text: str, events: list[Event]) -> None:
         if kind == "progress":

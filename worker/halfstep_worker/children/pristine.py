@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import resource
 import select
 import sys
 import threading
@@ -16,21 +17,22 @@ from random import seed
 from typing import Any, NamedTuple, cast
 
 from halfstep_worker.children.causes import size_text
+from halfstep_worker.children.code_facts import hooks_since_birth
 from halfstep_worker.children.facts import CATCHABLE, Fact, facts_of_the_process
 from halfstep_worker.children.import_effects import ImportWatch
-from halfstep_worker.children.interpreter import facts_of_the_interpreter, hooks_since_birth
+from halfstep_worker.children.interpreter import facts_of_the_interpreter
 
 CLEAN_LOOKS = 32
-"""After so many bodies that left nothing, the short ones of their kind are looked at whole only now and then."""
+"""After so many bodies that left nothing, their kind is looked at whole only now and then, and before another kind's turn."""
 EVERY = 256
-"""How often that is. In between, a brief look has to do: a whole one takes as long as three such bodies."""
-LONG_NS = 1_000_000
-"""A body that ran this long is looked at whole each time: beside it, the look costs nothing."""
+"""How often that is. In between, a brief look has to do: a whole one takes as long as three no-op bodies."""
 SPARE_DESCRIPTORS = 64
 """So many more may stay open, as pools of connections are to live on."""
 ENDING_SECONDS = 0.05
 """What a body has left gets so long to end by itself: a thread that was told to, the tail of a pipeline."""
 NAMED = 5
+HARMLESS = ("tqdm_monitor",)
+"""Threads that libraries leave on purpose, which do nothing but look after what is over."""
 _NUMBERS = tuple(number for number in CATCHABLE if number < 32)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _DATA = cast(Any, os.environ)._data
@@ -53,6 +55,7 @@ class Before(NamedTuple):
 
     unharmed: list[bool]
     threads: set[threading.Thread]
+    native: int
     data: int
     descriptors: int
 
@@ -66,12 +69,13 @@ class Pristine:
 
     def __init__(self, code: Sequence[Memory], streams: Mapping[int, int], *, growth_bytes: int, native_threads: int = 0) -> None:
         self._growth_bytes = growth_bytes
+        self._is_limited = resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._offspring = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
         self._clean: dict[Hashable, int] = {}
         hooks_since_birth().clear()
         self._threads, self._thread_count = set(_enumerate()), count_threads()
-        self._native, self._modules = max(native_threads, self._native_threads()), len(sys.modules)
+        self._native = max(native_threads, self._native_threads())
         self._data = self._data_bytes()
         self._descriptors = len(_listdir("/proc/self/fd"))
         sys.meta_path.insert(0, ImportWatch(begins=self._before_import, ended=self._note_effects))
@@ -80,6 +84,7 @@ class Pristine:
         # What the kernel knows is read at the end, when all that it hangs on has been put right.
         self._memories = [*code, *remembered(sorted(facts, key=lambda fact: fact.restore is None))]
         self._owner = ""
+        self._unseen: Hashable = None
         self._effects: dict[str, dict[str, Memory]] = {}
         self._glance = self._look_briefly()
 
@@ -96,7 +101,7 @@ class Pristine:
     def _before_import(self) -> Before:
         """What differs after it, the import has changed."""
         unharmed = [fact.unharmed(kept, fact.read()) for fact, kept in self._memories]
-        return Before(unharmed, set(_enumerate()), self._data_bytes(), len(_listdir("/proc/self/fd")))
+        return Before(unharmed, set(_enumerate()), self._native_threads(), self._data_bytes(), len(_listdir("/proc/self/fd")))
 
     def _note_effects(self, before: Before) -> None:
         """What is set-up stays; the rest is undone after the body, and done again before each body of the same module."""
@@ -111,21 +116,24 @@ class Pristine:
         threads = set(_enumerate()) - before.threads
         self._threads |= threads
         self._thread_count += len(threads)
+        self._native += max(0, self._native_threads() - before.native)
         self._data += max(0, self._data_bytes() - before.data)
         self._descriptors += max(0, len(_listdir("/proc/self/fd")) - before.descriptors)
 
     # -- the look after a body
 
-    def seems_untouched(self, kind: Hashable, nanoseconds: int) -> bool:
-        """Whether a brief look will do, and shows nothing.
-
-        kind: what bodies of the same code have in common. nanoseconds: how long this one ran.
-        """
+    def seems_untouched(self, kind: Hashable) -> bool:
+        """Whether a brief look will do, and shows nothing. kind: what bodies of the same code have in common."""
         clean = self._clean.get(kind, 0)
-        if clean < CLEAN_LOOKS or not clean % EVERY or nanoseconds > LONG_NS or self._look_briefly() != self._glance:
+        if clean < CLEAN_LOOKS or not clean % EVERY or self._look_briefly() != self._glance:
             return False
         self._clean[kind] = clean + 1
+        self._unseen = kind
         return True
+
+    def is_due_before(self, kind: Hashable) -> bool:
+        """Whether a whole look has to come before a body of this kind: others before it were looked at briefly."""
+        return self._unseen is not None and self._unseen != kind
 
     def flaw(self, kind: Hashable) -> str | None:
         """Puts right what a body has left; what can't be put right, in words, or None."""
@@ -135,8 +143,10 @@ class Pristine:
             return f"what can't be compared any more ({type(error).__name__})"
 
     def _flaw(self, kind: Hashable) -> str | None:
+        gc.collect(1)  # what a body's garbage has to say is its own
         mended, flaws = self._mend()
         flaws += self._remains()
+        self._unseen = None
         self._clean[kind] = 0 if mended or flaws else self._clean.get(kind, 0) + 1
         self._glance = self._look_briefly()
         seed()  # random numbers are nobody's to foresee
@@ -173,19 +183,20 @@ class Pristine:
         for thread in left:
             with contextlib.suppress(RuntimeError, AssertionError):  # of a kind that can't be waited for
                 thread.join(max(0.0, deadline - _monotonic()))
-        names = [thread.name for thread in left if thread.is_alive()]
+        names = [thread.name for thread in left if thread.is_alive() and thread.name not in HARMLESS]
         if names:
             yield f"{_counted(len(names), 'thread')} running ({_some(names)})"
-        elif count_threads() > self._thread_count:
+        elif count_threads() > self._thread_count + sum(thread.is_alive() for thread in left):
             yield "a thread running"
         yield from self._left_native_threads()
 
     def _left_native_threads(self) -> Iterator[str]:
-        """Threads that Python knows nothing of. Those of a library that was imported meanwhile stay: it needs them."""
-        now, modules = self._native_threads(), len(sys.modules)
-        if now > self._native and modules == self._modules:
-            yield f"{_counted(now - self._native, 'thread')} below Python"
-        self._native, self._modules = max(now, self._native), modules
+        """Threads that Python knows nothing of. One that has been joined is still to be seen for a moment."""
+        deadline = _monotonic() + ENDING_SECONDS
+        while (more := self._native_threads() - self._native) > 0 and _monotonic() < deadline:
+            select.poll().poll(1)
+        if more > 0:
+            yield f"{_counted(more, 'thread')} below Python"
 
     @staticmethod
     def _native_threads() -> int:
@@ -194,7 +205,7 @@ class Pristine:
     def _left_processes(self) -> Iterator[str]:
         """Ended ones are buried; others get a moment to end."""
         deadline = _monotonic() + ENDING_SECONDS
-        while living := _living():
+        while living := [pid for pid in _living() if pid != _resource_tracker()]:
             left = deadline - _monotonic()
             if left <= 0:
                 yield f"{_counted(len(living), 'process', 'processes')} running ({_some([_name_of(pid) for pid in living])})"
@@ -214,8 +225,8 @@ class Pristine:
                 yield f"{size_text(grown)} of memory in use"
 
     def _data_bytes(self) -> int:
-        """What RLIMIT_DATA counts."""
-        return int(_pread(self._statm, 256, 0).split()[5]) * _PAGE_BYTES
+        """What RLIMIT_DATA counts, where that is set; else what is resident: some libraries set aside what they never use."""
+        return int(_pread(self._statm, 256, 0).split()[5 if self._is_limited else 1]) * _PAGE_BYTES
 
 
 def _put_right(fact: Fact, kept: Any) -> bool:
@@ -239,6 +250,12 @@ def _living() -> list[int]:
         with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children", "rb", buffering=0) as file:
             found += [int(pid) for pid in file.read().split()]
     return found
+
+
+def _resource_tracker() -> int | None:
+    """The process that multiprocessing keeps to clean up behind shared memory; it ends with its child."""
+    tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    return getattr(tracker, "_pid", None)
 
 
 def _await_end(pid: int, seconds: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from halfstep import context
 from halfstep.context import NotAlone, Stopped
-from halfstep.errors import HalfstepError
+from halfstep.errors import HalfstepError, InvalidTask
 from halfstep.outcomes import Failed, Outcome, Succeeded
 from halfstep_worker.children.channel import Channel
 from halfstep_worker.children.failures import failed
@@ -23,6 +23,8 @@ from halfstep_worker.children.page import Page
 from halfstep_worker.children.pristine import Memory, Pristine
 from halfstep_worker.children.storable import outcome_of, plain
 
+SAID_CHARACTERS = 1024 * 1024
+"""Most of what a body says at once by `current().log`."""
 _getpid, _exit, _monotonic_ns = os.getpid, os._exit, time.monotonic_ns
 
 
@@ -69,11 +71,16 @@ class Link:
         self.last = True
         return self._first
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the body has asked to be alone, and is not."""
+        return self.last and not self._first
+
     def _say(self, kind: str, text: str) -> None:
         """A thread that outlives its body, or has kept the context of an earlier one, is not to speak for the next."""
         if not self._page.runs(self._number):
             raise HalfstepError("This attempt has ended, so nothing more can be said of it; end threads before the body returns.")
-        self._channel.send(f'[{self._number},"{kind}",0,0]\n{plain(text, len(text) * 4)}')
+        self._channel.send(f'[{self._number},"{kind}",0,0]\n{_cut(text)}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +120,29 @@ class Runner:
 
     def _one(self, task: Task, args: str) -> bool:
         """Run one task and tell what became of it; whether the child may take another."""
+        given = _parsed(args)
+        self._kind = f"{task.operator} {_function(given)}"
+        if self._pristine.is_due_before(self._kind) and self._pristine.flaw(self._kind):
+            self._channel.send(f'[{task.number},"back",0,0]\n')
+            return False
         try:
-            return self._run_and_tell(task, args)
+            return self._run_and_tell(task, given)
         except NotAlone:
             self._channel.send(f'[{task.number},"fresh",0,0]\n')
             return False
 
-    def _run_and_tell(self, task: Task, args: str) -> bool:
+    def _run_and_tell(self, task: Task, given: Any) -> bool:
         started = _monotonic_ns()
-        self._number, self._kind = task.number, task.operator
+        self._number = task.number
         try:
-            outcome = self._attempt(task, args, started)
+            outcome = self._attempt(task, given, started)
         except Stopped:
             outcome = stopped(self._page.reason(task.number) or "", task.timeout)
         if _getpid() != self._pid:  # a copy of us that the body has made by fork and let return
             _exit(0)
         nanoseconds = _monotonic_ns() - started
         self._page.end(task.number)
-        flaw = self._flaw(outcome, nanoseconds)
+        flaw = self._flaw(outcome)
         marks = self._marks.end(task.number)
         kind, body = pack(outcome)
         if flaw:
@@ -138,9 +150,9 @@ class Runner:
         self._channel.send(f'[{task.number},"{kind}",{nanoseconds / 1e9:.6f},{marks}]\n{body}')
         return not (flaw or (self._link and self._link.last))
 
-    def _flaw(self, outcome: Outcome, nanoseconds: int) -> str | None:
+    def _flaw(self, outcome: Outcome) -> str | None:
         """What was written to a stream that the body put in the place of ours is flushed before that is put right."""
-        if isinstance(outcome, Succeeded) and self._pristine.seems_untouched(self._kind, nanoseconds):
+        if isinstance(outcome, Succeeded) and self._pristine.seems_untouched(self._kind):
             return None
         self._marks.flush()
         found = self._pristine.flaw(self._kind)
@@ -148,24 +160,24 @@ class Runner:
             return found or "too little memory"
         return found
 
-    def _attempt(self, task: Task, args: str, started: int) -> Outcome:
-        """Run the body. A stop shows as Stopped, wherever in here it strikes."""
+    def _attempt(self, task: Task, given: Any, started: int) -> Outcome:
+        """Run the body. A stop shows as Stopped, wherever in here it strikes; NotAlone, that it has not begun."""
         try:
-            return outcome_of(self._run(task, args, started), self._result_bytes)
-        except (Stopped, NotAlone):
+            return outcome_of(self._run(task, given, started), self._result_bytes)
+        except Stopped:
             raise
         except BaseException as error:  # SystemExit and KeyboardInterrupt of a body end the body, not the child
+            if isinstance(error, NotAlone) and self._link and self._link.is_refused:
+                raise
             return failed(error)
 
-    def _run(self, task: Task, args: str, started: int) -> object:
+    def _run(self, task: Task, given: Any, started: int) -> object:
         self._page.begin(task.number, started)
         if self._page.stops(task.number):
             raise Stopped(self._page.reason(task.number) or "")
-        given = scan(args.lstrip(), 0)[0]
-        if isinstance(given, dict):
-            function = str(given.get("function"))
-            self._kind = f"{task.operator} {function}"
-            self._pristine.prepare(function.replace(":", ".").rpartition(".")[0])
+        if isinstance(given, InvalidTask):
+            raise given
+        self._pristine.prepare(_function(given).replace(":", ".").rpartition(".")[0])
         self._link = Link(self._page, self._channel, task.number, first=self._link is None)
         context.enter(task_id=task.task_id, attempt=task.attempt, deadline_seconds=task.timeout, link=self._link)
         try:
@@ -180,3 +192,26 @@ class Runner:
             os.kill(os.getpid(), number)
         elif self._page.running():
             raise Stopped(self._page.reason(self._number) or "")
+
+
+def _parsed(args: str) -> Any:
+    """The args as a value, or InvalidTask as one: what can't be read now never can."""
+    try:
+        return scan(args.lstrip(), 0)[0]
+    except (ValueError, RecursionError) as error:
+        return InvalidTask(f"The args of this task can't be read: {type(error).__name__}: {error}.")
+
+
+def _function(given: Any) -> str:
+    """What a body of operator `python` calls; empty for others."""
+    return str(given.get("function", "")) if type(given) is dict else ""
+
+
+def _cut(text: str) -> str:
+    """What goes to the worker at once, which reads it in its loop."""
+    if len(text) <= SAID_CHARACTERS:
+        return plain(text, len(text) * 4)
+    return (
+        plain(text[:SAID_CHARACTERS], SAID_CHARACTERS * 4)
+        + f"\n[halfstep: {len(text) - SAID_CHARACTERS} characters were left out here]"
+    )

@@ -11,6 +11,8 @@ from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 # An escaped NUL, not a backslash followed by the letters u0000.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+UNCOUNTED_SECONDS = 1.0
+"""A body that asks to run again, and that it shall not count, could do so for ever: not more often than this."""
 _OUTCOMES = (Succeeded, Failed, Retry, Cancelled, Lost)
 
 
@@ -60,11 +62,14 @@ def _checked(outcome: Outcome, limit: int) -> Outcome:
         case Failed(error, reason, final):
             return Failed(plain(str(error)), plain(str(reason), 40), bool(final))
         case Retry(error, delay, reason, counts):
-            return Retry(plain(str(error)), _seconds(delay), plain(str(reason), 40), bool(counts))
+            least = 0.0 if counts else UNCOUNTED_SECONDS
+            return Retry(plain(str(error)), max(least, _seconds(delay)), plain(str(reason), 40), bool(counts))
         case Cancelled(error):
             return Cancelled(plain(str(error)))
         case Lost(reason, error):
-            return Lost(plain(str(reason), 40), plain(str(error)))
+            return Failed(
+                f"The body said that it was lost ({plain(str(reason), 40)}): {plain(str(error))}"
+            )  # it is not its to say
 
 
 def _rewritten(result: object, limit: int) -> str:

@@ -27,8 +27,8 @@ from typing import Any, NoReturn
 from halfstep.shield import shield
 from halfstep_worker.children import kernel, processes
 from halfstep_worker.children.birth import Birth, become_child
+from halfstep_worker.children.code_facts import facts_of_the_code
 from halfstep_worker.children.imports import Start, Unforkable
-from halfstep_worker.children.interpreter import facts_of_the_code
 from halfstep_worker.children.pristine import remembered
 from halfstep_worker.children.runner import Registry
 

@@ -8,6 +8,7 @@ _TAIL_BYTES = 16 * 1024
 _LINES_AFTER = 20  # a traceback with more lines after it was not what ended the program
 _WORDS = 400
 _TRACEBACK = "Traceback (most recent call last):"
+_WORD = re.compile(r"\w")
 _COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -74,7 +75,7 @@ class LastWords:
     @property
     def words(self) -> str:
         """The last line that is not blank; after a traceback also the line that names its exception. Empty: there is none."""
-        lines = [line for line in re.split(r"[\r\n]+", self._tail.decode("utf-8", errors="replace")) if line.strip()]
+        lines = [line for line in re.split(r"[\r\n]+", self._tail.decode("utf-8", errors="replace")) if _WORD.search(line)]
         if not lines:
             return ""
         named = _exception(lines)
