@@ -16,7 +16,7 @@ from halfstep.claims import Claim
 from halfstep.database import Database
 from halfstep.errors import Conflict, HalfstepError
 from halfstep.outcomes import Failed, Retry, Succeeded
-from halfstep.pods import PodBook
+from halfstep.pods import PodBook, PodRow
 from halfstep.producer import NewTask, enqueue, enqueue_many
 from halfstep.queue import Queue
 from halfstep.reports import Reports
@@ -127,6 +127,7 @@ def test_an_adoption_and_a_late_finish_at_once_have_one_winner(
     id = enqueue(database, "pod", placement="pod")
     dead, afresh, heir = (make_worker(placement="pod") for _ in range(3))
     (claim,) = dead.claim(placement="pod")
+    PodBook(database).write([PodRow(claim.attempt_id, id, claim.attempt, "", "tasks", "hs-x", uid="u")])
     dead.die()
     afresh.queue = other if adopt_first else queue
     adopter = PodBook(database if adopt_first else other.database)

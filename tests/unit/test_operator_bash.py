@@ -191,13 +191,15 @@ def start():
 
 
 def test_unfinished_lines_of_both_streams_pass_on_in_turn(start, tmp_path):
-    os.mkfifo(tmp_path / "gate")
     words = ["out ", "err ", "out again ", "err again "]
-    steps = [f"printf '{word}' {'>&2' if 'err' in word else ''}; read < {tmp_path}/gate" for word in words]
+    gates = [tmp_path / f"gate {n}" for n in range(len(words))]  # one each: a reader that is late would take the next one's word
+    for gate in gates:
+        os.mkfifo(gate)
+    steps = [f"printf '{word}' {'>&2' if 'err' in word else ''}; read < '{gate}'" for word, gate in zip(words, gates, strict=True)]
     with start("; ".join(steps)) as process:
-        for word in words:
+        for word, gate in zip(words, gates, strict=True):
             assert process.stdout.read(len(word)) == word
-            (tmp_path / "gate").write_text("\n")
+            gate.write_text("\n")
 
 
 def test_what_waits_in_both_streams_passes_on_in_the_order_in_which_it_came(start, tmp_path):
