@@ -195,9 +195,10 @@ def test_unfinished_lines_of_both_streams_pass_on_in_turn(start, tmp_path):
     gates = [tmp_path / f"gate {n}" for n in range(len(words))]  # one each: a reader that is late would take the next one's word
     for gate in gates:
         os.mkfifo(gate)
-    steps = [f"printf '{word}' {'>&2' if 'err' in word else ''}; read < '{gate}'" for word, gate in zip(words, gates, strict=True)]
+    pairs = list(zip(words, gates, strict=True))
+    steps = [f"printf '{word}' {'>&2' if 'err' in word else ''}; read < '{gate}'" for word, gate in pairs]
     with start("; ".join(steps)) as process:
-        for word, gate in zip(words, gates, strict=True):
+        for word, gate in pairs:
             assert process.stdout.read(len(word)) == word
             gate.write_text("\n")
 
