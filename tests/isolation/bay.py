@@ -37,6 +37,7 @@ class Told:
     outcome: Outcome | None = None
     lines: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     seconds: float = 0.0
+    vain: int = 0
 
     @property
     def end(self) -> str:
@@ -107,8 +108,12 @@ def _take(event: Event, told: dict[Hashable, Told], waiting: deque[Hashable]) ->
             waiting.append(key)
         case Ended(outcome=outcome, seconds=seconds):
             told[key].outcome, told[key].seconds = outcome, seconds
-        case Unstarted():
+        case Unstarted(read=read):
+            told[key].vain += read
             waiting.append(key)
+            if told[key].vain == 3:  # as a worker does
+                waiting.remove(key)
+                told[key].outcome = Failed("Its process was killed each time.", "crash")
 
 
 def _is_guilty(key: Hashable) -> bool:

@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -193,18 +192,6 @@ def truncates_what_it_shares(path: str) -> None:
 
 
 @task
-def hands_over_what_never_ends(path: str) -> None:
-    """A descriptor whose reader waits for ever, where a message goes."""
-    _begun(path, time.monotonic(), wait=False)
-    endless = os.eventfd(0)
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                with socket.socket(fileno=os.dup(int(name))) as copy:
-                    socket.send_fds(copy, [b"@"], [endless])
-    _wait()
-
-
 def _begun(path: str, started: float, *pids: int, wait: bool = True) -> None:
     if not os.path.exists(path):
         Path(path + ".part").write_text(" ".join(map(str, (started, os.getpid(), *pids))))

@@ -147,7 +147,7 @@ def kills_its_group() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-@pollutes("failed:timeout", timeout=0.5)
+@pollutes("succeeded", "failed:timeout", timeout=0.5)
 def stops_its_own_process() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -244,6 +244,16 @@ def hands_over_a_pipe() -> None:
     for fd in sockets():
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:
             socket.send_fds(copy, [b"@"], [out])
+
+
+@pollutes("failed:crash")
+def hands_over_what_never_ends() -> None:
+    """A descriptor whose reader waits for ever."""
+    endless = os.eventfd(0)
+    for fd in sockets():
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:
+            socket.send_fds(copy, [b"@"], [endless])
+    wait_for_ever()
 
 
 @pollutes("succeeded", "failed")

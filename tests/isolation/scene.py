@@ -43,7 +43,6 @@ ESCAPES = (
     "runs_away",
     "freezes_its_siblings",
     "truncates_what_it_shares",
-    "hands_over_what_never_ends",
 )
 """Functions of the module `escapes`, which lies in the worker's source folder."""
 

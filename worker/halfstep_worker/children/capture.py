@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import termios
 import time
 from collections.abc import Iterator
 from math import inf
@@ -225,6 +227,14 @@ class Stream:
         lines, first = _rest_of(first) if self._goes_on and (first or newline) else ([], first)
         drawn, self._drawn, self._goes_on = self._drawn, b"", False
         return lines + _redrawn(drawn, drawn + first) + lines_of(rest)
+
+    def holds_more(self) -> bool:
+        """Whether something lies in the pipe that was not read yet."""
+        if self.closed:
+            return False
+        pending = bytearray(4)
+        fcntl.ioctl(self.fd, termios.FIONREAD, pending)
+        return any(pending)
 
     def close(self) -> None:
         """Close our end of the pipe; twice is fine."""

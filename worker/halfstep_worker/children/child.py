@@ -151,6 +151,10 @@ class Child:
         current = self.current
         return current[1] if current else None
 
+    def is_overdue(self, now: float) -> bool:
+        """Whether a result is held back for a marker that does not come."""
+        return self._ledger.is_overdue(now)
+
     def is_stuck(self, now: float) -> bool:
         """Whether it lives and does not begin what it was sent."""
         sent = self._ledger.unanswered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 
 from halfstep.context import Stopped
@@ -34,14 +35,19 @@ def failed(error: BaseException) -> Failed:
 
 
 def _sentence(error: BaseException) -> str:
+    name = _shown(lambda: type(error).__name__, "An exception whose name can't be shown")
+    text = _shown(lambda: str(error), "(its message can't be shown)")
+    return f"{name}: {text}" if text else name
+
+
+def _shown(show: Callable[[], str], otherwise: str) -> str:
+    """What users' code says of its exception; that it is broken must not hide the failure."""
     try:
-        name = str(type(error).__name__)
-        text = str(error)
+        return str(show())
     except Stopped:
         raise
-    except BaseException:  # a broken __str__ of the user's must not hide the failure
-        name, text = "An exception", "(its name or message can't be shown)"
-    return f"{name}: {text}" if text else name
+    except BaseException:
+        return otherwise
 
 
 def _print(error: BaseException) -> None:

@@ -57,4 +57,4 @@ class ImportWatch:
             execute(module)
         finally:
             self._inside = False
-            self._ended(before)
+        self._ended(before)  # not after a failure: a half-imported module is forgotten, and so is what it did

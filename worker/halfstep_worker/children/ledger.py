@@ -16,6 +16,7 @@ from halfstep_worker.children.messages import Ended, Event, Line, Progress, Task
 from halfstep_worker.children.page import BEGUN, ENDED, Page
 
 GAPS = 1024
+MARKER_SECONDS = 2.0
 
 
 class ChildConfused(Exception):
@@ -39,6 +40,7 @@ class Sent:
     outcome: Outcome | None = None
     seconds: float = 0.0
     marks: int = 0
+    answered: float = 0.0
 
 
 class Ledger:
@@ -95,7 +97,7 @@ class Ledger:
         sent, words = self.unanswered, self._page.words
         if sent is None or sent.number != number or min(words[BEGUN], words[ENDED]) < number or not 0.0 <= seconds < math.inf:
             raise ChildConfused
-        sent.outcome, sent.seconds, sent.marks = outcome, seconds, marks & 3
+        sent.outcome, sent.seconds, sent.marks, sent.answered = outcome, seconds, marks & 3, time.monotonic()
         self._results += 1
 
     def _hand_back(self, number: int, *, fresh: bool) -> None:
@@ -186,10 +188,17 @@ class Ledger:
             events.append(Ended(sent.task.key, sent.outcome, sent.seconds))
         return before - len(self.tasks)
 
+    def is_overdue(self, now: float) -> bool:
+        """Whether a result has waited for long for a marker that does not come: the body has spoilt it, or the shared page."""
+        sent = self.tasks[0] if self._results else None
+        if sent is None or not sent.marks or now - sent.answered < MARKER_SECONDS:
+            return False
+        return not any(stream.holds_more() for stream in self._streams)
+
     def _complete(self, sent: Sent) -> bool:
         if not sent.marks:
             return True
-        if not all(self._all_seen(sent, stream) for stream in self._streams):
+        if not all(self._all_seen(sent, stream) for stream in self._streams) and not self.is_overdue(time.monotonic()):
             return False
         for stream in self._streams:
             stream.seen.discard(sent.number)

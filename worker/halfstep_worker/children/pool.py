@@ -182,7 +182,7 @@ class Pool:
     def _keep_deadlines(self, now: float) -> None:
         for child in self._children.values():
             child.flush()
-            if now >= _line_due(child):
+            if now >= _line_due(child) or child.is_overdue(now):
                 self._settle(child)
             if child.stop and now >= child.stop.kill_at:
                 child.stop.kill_at = float("inf")

@@ -39,6 +39,7 @@ _DATA = cast(Any, os.environ)._data
 
 # Taken hold of before user code could put something else in their place.
 _dup, _close, _pread, _waitpid, _listdir = os.dup, os.close, os.pread, os.waitpid, os.listdir
+_Dummy = type("None", (), {}) if not hasattr(threading, "_DummyThread") else threading._DummyThread
 _enumerate, _monotonic = threading.enumerate, time.monotonic
 
 
@@ -75,6 +76,7 @@ class Pristine:
         self._clean: dict[Hashable, int] = {}
         hooks_since_birth().clear()
         self._threads, self._thread_count = set(_enumerate()), count_threads()
+        self._processes = set(_living())  # an import at birth has started them
         self._native = max(native_threads, self._native_threads())
         self._data = self._data_bytes()
         self._descriptors = len(_listdir("/proc/self/fd"))
@@ -172,13 +174,15 @@ class Pristine:
     # -- what can only be replaced
 
     def _remains(self) -> list[str]:
+        if faults := sys.modules.get("faulthandler"):
+            faults.cancel_dump_traceback_later()
         found = [*self._left_threads(), *self._left_processes(), *self._left_descriptors(), *self._left_memory()]
         if hooks_since_birth():
             found.append("a hook that nobody can take away")
         return found
 
     def _left_threads(self) -> Iterator[str]:
-        left = [thread for thread in _enumerate() if thread not in self._threads]
+        left = [one for one in _enumerate() if one not in self._threads and not isinstance(one, _Dummy)]
         deadline = _monotonic() + ENDING_SECONDS
         for thread in left:
             with contextlib.suppress(RuntimeError, AssertionError):  # of a kind that can't be waited for
@@ -205,7 +209,7 @@ class Pristine:
     def _left_processes(self) -> Iterator[str]:
         """Ended ones are buried; others get a moment to end."""
         deadline = _monotonic() + ENDING_SECONDS
-        while living := [pid for pid in _living() if pid != _resource_tracker()]:
+        while living := [pid for pid in _living() if pid not in self._processes and pid != _resource_tracker()]:
             left = deadline - _monotonic()
             if left <= 0:
                 yield f"{_counted(len(living), 'process', 'processes')} running ({_some([_name_of(pid) for pid in living])})"
