@@ -312,7 +312,7 @@ def by_drain(worker: Any, claim: Any) -> None:
 
 
 LOSSES = {
-    "rescue": (by_death, "t.at_most_once OR ", ""),
+    "rescue": (by_death, "t.at_most_once AND t.placement <> 'pod' OR ", ""),
     "release": (by_drain, "WHEN g.started AND t.at_most_once THEN 'failed' END", "END"),
 }
 

@@ -56,6 +56,7 @@ class Verbs(RuleBasedStateMachine):
         self.workers: list[QueueWorker] = []
         self.placements: dict[str, str] = {}
         self.gone: set[str] = set()  # workers that were marked dead or have left
+        self.died: set[str] = set()  # those that have not left
         self.claims: list[Claim] = []  # all there ever were
         self.accepted: set[tuple[int, str]] = set()
         self.paused: set[str] = set()
@@ -146,6 +147,7 @@ class Verbs(RuleBasedStateMachine):
         counter = next((lease["counter"] for lease in self.queue.leases() if lease["worker"] == worker.id), None)
         marked = counter is not None and self.queue.mark_dead(worker.id, counter=counter)
         assert marked == (worker.id not in self.gone)
+        self.died |= {worker.id} if marked else set()
         self._gone(worker)
         if seen:
             self.rescue(500)
@@ -163,15 +165,15 @@ class Verbs(RuleBasedStateMachine):
 
     @rule(batch=st.sampled_from([1, 500]))
     def rescue(self, batch: int) -> None:
-        """The third death, the second alone, is one too many here. Pods are left for `adopt`."""
-        orphans = [t for t in self._in("running") if t.worker in self.gone and t.placement == "worker"][:batch]
+        """The third death, the second alone, is one too many here. Pods are left for `adopt`, but those not even intended: here
+        none ever is, so all of launchers that died, and of these also what is at most once runs again."""
+        lost = [t for t in self._in("running") if t.worker in self.gone]
+        orphans = [t for t in lost if t.placement == "worker" or t.worker in self.died][:batch]
         assert self.queue.rescue(batch=batch, lone_deaths=1) == len(orphans)
         for task in orphans:
-            if task.cancel or task.at_most_once or task.alone:
-                task.end(
-                    "cancelled" if task.cancel else "failed",
-                    "cancelled" if task.cancel else "lost" if task.at_most_once else "poison",
-                )
+            once = task.at_most_once and task.placement == "worker"
+            if task.cancel or once or task.alone:
+                task.end("cancelled" if task.cancel else "failed", "cancelled" if task.cancel else "lost" if once else "poison")
                 task.deaths += 1
             else:
                 task.deaths += 1
@@ -183,7 +185,8 @@ class Verbs(RuleBasedStateMachine):
         worker, fresh = self._worker(who), token()
         done = PodBook(self.database).adopt(worker.turn(QUEUES, "pod"), token=fresh)
         worker.sequence += done.mine
-        orphans = [t for t in self._in("running") if t.worker in self.gone and t.placement == "pod"] if done.mine else []
+        lost = [t for t in self._in("running") if t.worker in self.gone - self.died and t.placement == "pod"]
+        orphans = lost if done.mine else []
         assert [claim.id for claim in done.claims] == [task.id for task in orphans]
         self.claims += done.claims
         for task in orphans:

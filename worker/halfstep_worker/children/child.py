@@ -285,7 +285,7 @@ class Child:
         body, or the body was over before and its result stands.
         """
         self._page.ask_to_stop(sent.number, reason)
-        over = self._page.words[pages.ENDED] == sent.number
+        over = self._page.words[pages.ENDED] >= sent.number or self._page.words[pages.BEGUN] > sent.number
         self.stop = Stop(sent.number, reason, time.monotonic() + (OVER_SECONDS if over else grace), over)
         if not over:
             self.group.send(signal.SIGTERM)

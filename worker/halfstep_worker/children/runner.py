@@ -21,7 +21,7 @@ from halfstep_worker.children.marks import Marks
 from halfstep_worker.children.messages import pack, scan, stopped
 from halfstep_worker.children.page import Page
 from halfstep_worker.children.pristine import Memory, Pristine
-from halfstep_worker.children.storable import outcome_of, plain
+from halfstep_worker.children.storable import outcome_of_body, plain
 
 SAID_CHARACTERS = 1024 * 1024
 """Most of what a body says at once by `current().log`."""
@@ -163,7 +163,7 @@ class Runner:
     def _attempt(self, task: Task, given: Any, started: int) -> Outcome:
         """Run the body. A stop shows as Stopped, wherever in here it strikes; NotAlone, that it has not begun."""
         try:
-            return outcome_of(self._run(task, given, started), self._result_bytes)
+            return outcome_of_body(self._run(task, given, started), self._result_bytes)
         except Stopped:
             raise
         except BaseException as error:  # SystemExit and KeyboardInterrupt of a body end the body, not the child

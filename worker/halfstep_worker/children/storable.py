@@ -30,6 +30,17 @@ def outcome_of(value: object, limit: int) -> Outcome:
         return Failed(str(error), reason="result", final=True)
 
 
+def outcome_of_body(value: object, limit: int) -> Outcome:
+    """The same of what a body says itself: that it is lost is not its to say, nor that it shall run again at once, uncounted."""
+    match outcome_of(value, limit):
+        case Lost(reason, error):
+            return Failed(plain(f"The body said that it was lost ({reason}): {error}"))
+        case Retry(error, delay, reason, counts=False):
+            return Retry(error, max(UNCOUNTED_SECONDS, delay), reason, counts=False)
+        case outcome:
+            return outcome
+
+
 def json_text(value: object, limit: int) -> str:
     """The value as JSON text. Raises Unstorable with one sentence that says what is wrong with it."""
     if value is None:
@@ -62,14 +73,11 @@ def _checked(outcome: Outcome, limit: int) -> Outcome:
         case Failed(error, reason, final):
             return Failed(plain(str(error)), plain(str(reason), 40), bool(final))
         case Retry(error, delay, reason, counts):
-            least = 0.0 if counts else UNCOUNTED_SECONDS
-            return Retry(plain(str(error)), max(least, _seconds(delay)), plain(str(reason), 40), bool(counts))
+            return Retry(plain(str(error)), _seconds(delay), plain(str(reason), 40), bool(counts))
         case Cancelled(error):
             return Cancelled(plain(str(error)))
         case Lost(reason, error):
-            return Failed(
-                f"The body said that it was lost ({plain(str(reason), 40)}): {plain(str(error))}"
-            )  # it is not its to say
+            return Lost(plain(str(reason), 40), plain(str(error)))
 
 
 def _rewritten(result: object, limit: int) -> str:

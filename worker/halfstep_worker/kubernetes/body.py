@@ -25,7 +25,7 @@ from halfstep.outcomes import Failed, Outcome, Succeeded
 from halfstep_worker.children.failures import failed
 from halfstep_worker.children.runner import Registry
 from halfstep_worker.children.settings import PoolSettings
-from halfstep_worker.children.storable import outcome_of, plain
+from halfstep_worker.children.storable import outcome_of_body, plain
 from halfstep_worker.connections import load_connections
 from halfstep_worker.kubernetes.body_link import Link, Output
 from halfstep_worker.kubernetes.body_task import Task, read_task
@@ -101,7 +101,7 @@ def _run(registry: Registry, task: Task, link: Link) -> Outcome:
             value = registry.run(task.operator, task.args)
         finally:
             _restore(link)
-        return outcome_of(value, task.result_bytes)
+        return outcome_of_body(value, task.result_bytes)
     except Stopped:
         if link.told:
             raise
