@@ -128,15 +128,17 @@ class Bodies:
         window = self._pace.lay()
         free = [child for child in self._pool.children if child.open and _runs_since(child, now) <= STUCK_BEHIND_SECONDS]
         later = []
-        while waiting and (free := [child for child in free if child.open]):
+        while waiting and free:
             child = min(free, key=lambda child: child.queued)
             if child.queued >= window:
                 break
             claim = waiting.popleft()
-            if key_of(claim) in self._fresh:
+            if self._fresh and key_of(claim) in self._fresh:
                 later.append(claim)
-            else:
-                self._give(child, claim)
+                continue
+            self._give(child, claim)
+            if child.is_full:
+                free.remove(child)
         waiting.extendleft(reversed(later))
 
     def _give_fresh(self, waiting: deque[Claim]) -> None:
@@ -280,7 +282,9 @@ class Bodies:
         self._fresh.discard(key)
         if claim is None:
             return
-        outcome = self._tails.end(key, self._told(claim, outcome))
+        if not isinstance(outcome, Succeeded) or self._losses:
+            outcome = self._told(claim, outcome)
+        outcome = self._tails.end(key, outcome)
         self._pace.note(seconds)
         self._outgoing.chunks += self._logs.end(claim)
         self._outgoing.progress.pop(claim.id, None)

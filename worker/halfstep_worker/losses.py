@@ -17,6 +17,9 @@ class Losses:
     def __init__(self) -> None:
         self._seen: Counter[int] = Counter()
 
+    def __bool__(self) -> bool:
+        return bool(self._seen)
+
     def note(self, task: int) -> Failed | None:
         """The body of this task was killed with the process that it came from, or before it said that it began.
 

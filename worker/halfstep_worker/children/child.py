@@ -119,7 +119,12 @@ class Child:
     @property
     def open(self) -> bool:
         """Whether it takes more tasks; not once it is to end."""
-        return not (self._retiring or self.stop or self.over_memory) and self.done + self.queued < self.lifetime
+        return not (self._retiring or self.stop or self.over_memory or self.is_full)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has been given as many as it may run."""
+        return self.done + len(self._ledger.tasks) >= self.lifetime
 
     @property
     def is_new(self) -> bool:

@@ -14,17 +14,18 @@ from _signal import getsignal  # signal's own makes enums of what it gets, at tw
 from _thread import _count as count_threads
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from random import seed
+from signal import SIGCHLD
 from typing import Any, NamedTuple, cast
 
 from halfstep_worker.children.causes import size_text
 from halfstep_worker.children.code_facts import hooks_since_birth
-from halfstep_worker.children.facts import CATCHABLE, Fact, facts_of_the_process
+from halfstep_worker.children.facts import Fact, facts_of_the_process
 from halfstep_worker.children.import_effects import ImportWatch
 from halfstep_worker.children.interpreter import facts_of_the_interpreter
 
 CLEAN_LOOKS = 32
 """After so many bodies that left nothing, their kind is looked at whole only now and then, and before another kind's turn."""
-EVERY = 256
+EVERY = 1024
 """How often that is. In between, a brief look has to do: a whole one takes as long as three no-op bodies."""
 SPARE_DESCRIPTORS = 64
 """So many more may stay open, as pools of connections are to live on."""
@@ -33,7 +34,6 @@ ENDING_SECONDS = 0.05
 NAMED = 5
 HARMLESS = ("tqdm_monitor",)
 """Threads that libraries leave on purpose, which do nothing but look after what is over."""
-_NUMBERS = tuple(number for number in CATCHABLE if number < 32)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _DATA = cast(Any, os.environ)._data
 
@@ -85,17 +85,19 @@ class Pristine:
         facts = [*facts_of_the_process(streams), *facts_of_the_interpreter()]
         # What the kernel knows is read at the end, when all that it hangs on has been put right.
         self._memories = [*code, *remembered(sorted(facts, key=lambda fact: fact.restore is None))]
-        self._owner = ""
+        self._function = ""
         self._unseen: Hashable = None
         self._effects: dict[str, dict[str, Memory]] = {}
         self._glance = self._look_briefly()
 
     # -- imports
 
-    def prepare(self, owner: str) -> None:
-        """A body of this module is next: what the module did to the process when it was imported is done again."""
-        self._owner = owner
-        for fact, value in self._effects.get(owner, {}).values():
+    def prepare(self, function: str) -> None:
+        """A body of this function is next: what its module did to the process when it was imported is done again."""
+        self._function = function
+        if not self._effects:
+            return
+        for fact, value in self._effects.get(_module_of(function), {}).values():
             with contextlib.suppress(Exception):  # what can't be done again was the module's own affair
                 if fact.restore is not None:
                     fact.restore(value)
@@ -114,7 +116,7 @@ class Pristine:
             if fact.setup:
                 self._memories[place] = (fact, fact.keep(now))
             else:
-                self._effects.setdefault(self._owner, {})[fact.name] = (fact, fact.keep(now))
+                self._effects.setdefault(_module_of(self._function), {})[fact.name] = (fact, fact.keep(now))
         threads = set(_enumerate()) - before.threads
         self._threads |= threads
         self._thread_count += len(threads)
@@ -155,11 +157,11 @@ class Pristine:
         return ", ".join(flaws) or None
 
     def _look_briefly(self) -> object:
-        """What some microseconds show: handlers, environment, threads, the lowest free descriptor, processes, streams."""
+        """What a microsecond shows: processes, threads, the lowest free descriptor, streams, environment, how children end."""
         lowest = _dup(0)
         _close(lowest)
-        handlers, same = [*map(getsignal, _NUMBERS)], self._environment == _DATA
-        return handlers, same, count_threads(), lowest, _pread(self._offspring, 16, 0), sys.stdout, sys.stderr
+        same = self._environment == _DATA
+        return lowest, same, count_threads(), _pread(self._offspring, 16, 0), sys.stdout, sys.stderr, getsignal(SIGCHLD)
 
     def _mend(self) -> tuple[bool, list[str]]:
         """(whether anything was put right, what could not be)."""
@@ -231,6 +233,11 @@ class Pristine:
     def _data_bytes(self) -> int:
         """What RLIMIT_DATA counts, where that is set; else what is resident: some libraries set aside what they never use."""
         return int(_pread(self._statm, 256, 0).split()[5 if self._is_limited else 1]) * _PAGE_BYTES
+
+
+def _module_of(function: str) -> str:
+    """Of `module:name` or `module.name`."""
+    return function.replace(":", ".").rpartition(".")[0]
 
 
 def _put_right(fact: Fact, kept: Any) -> bool:

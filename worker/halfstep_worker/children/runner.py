@@ -104,7 +104,7 @@ class Runner:
         self._result_bytes = result_bytes
         self._pid = os.getpid()
         self._number = 0
-        self._kind = ""
+        self._kind = "", ""
         self._link: Link | None = None
         signal.signal(signal.SIGTERM, self._on_term)
         self._pristine = Pristine(code, wires.streams, growth_bytes=growth_bytes, native_threads=lent_threads())
@@ -121,7 +121,7 @@ class Runner:
     def _one(self, task: Task, args: str) -> bool:
         """Run one task and tell what became of it; whether the child may take another."""
         given = _parsed(args)
-        self._kind = f"{task.operator} {_function(given)}"
+        self._kind = task.operator, _function(given)
         if self._pristine.is_due_before(self._kind) and self._pristine.flaw(self._kind):
             self._channel.send(f'[{task.number},"back",0,0]\n')
             return False
@@ -177,7 +177,7 @@ class Runner:
             raise Stopped(self._page.reason(task.number) or "")
         if isinstance(given, InvalidTask):
             raise given
-        self._pristine.prepare(_function(given).replace(":", ".").rpartition(".")[0])
+        self._pristine.prepare(self._kind[1])
         self._link = Link(self._page, self._channel, task.number, first=self._link is None)
         context.enter(task_id=task.task_id, attempt=task.attempt, deadline_seconds=task.timeout, link=self._link)
         try:
