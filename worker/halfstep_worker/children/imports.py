@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import select
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol, runtime_checkable
@@ -94,7 +91,7 @@ class Start:
     def _begin_again(self, apart: Sequence[str], traced: str | None, *, keep: Sequence[int]) -> NoReturn:
         for file in (sys.stdout, sys.stderr):
             file.flush()
-        _end_programs()
+        processes.kill_others(seconds=END_SECONDS)
         _calm_signals()
         kernel.prctl(kernel.PR_SET_PDEATHSIG, 0)  # until the new one knows what to make of it
         os.chdir(self.folder)
@@ -106,16 +103,6 @@ class Start:
             below = fd + 1
         os.closerange(below, HIGHEST_DESCRIPTOR)
         os.execve(sys.executable, sys.orig_argv, self.environment | {AGAIN: json.dumps([apart, traced])})
-
-
-def _end_programs() -> None:
-    deadline = time.monotonic() + END_SECONDS  # what changed its user may be out of reach
-    while (living := processes.descendants(os.getpid(), processes.snapshot())) and time.monotonic() < deadline:
-        processes.kill(living)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        select.poll().poll(5)
 
 
 def _calm_signals() -> None:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
-SWEEP_SECONDS = 1.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -95,12 +94,12 @@ def kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def kill_others(known: Set[int]) -> None:
-    """Kill and bury our own children, with all below them, that are not `known`: orphans that we have adopted.
+def kill_others(known: Set[int] = frozenset(), *, seconds: float = 1.0) -> None:
+    """Kill and bury our own children, with all below them, that are not `known`: so also orphans that we have adopted.
 
-    Again and again, as some are born meanwhile; for a second at most, as what changed its user may be out of reach.
+    Again and again, as some are born meanwhile; no longer than this, as what changed its user may be out of reach.
     """
-    deadline = time.monotonic() + SWEEP_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = snapshot()
         others = {one.pid for one in found.values() if one.parent == os.getpid() and one.pid not in known}

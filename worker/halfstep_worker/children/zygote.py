@@ -19,7 +19,6 @@ import select
 import signal
 import socket
 import sys
-import time
 import traceback
 from io import TextIOWrapper
 from typing import Any, NoReturn
@@ -141,13 +140,7 @@ def _next_ended() -> int | None:
 def leave() -> NoReturn:
     """Kill all descendants, also those that are born meanwhile, and end."""
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
-    deadline = time.monotonic() + LEAVE_SECONDS  # what changed its user may be out of reach
-    while (living := processes.descendants(os.getpid(), processes.snapshot())) and time.monotonic() < deadline:
-        processes.kill(living)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        select.poll().poll(5)
+    processes.kill_others(seconds=LEAVE_SECONDS)
     os._exit(0)
 
 
