@@ -197,7 +197,8 @@ def event_loop_left_open() -> None:
 
 @pollution
 def slow() -> None:
-    os.nice(5)
+    if os.getuid() == 0:  # nobody else may hurry again
+        os.nice(5)
 
 
 @pollution

@@ -98,7 +98,8 @@ def test_two_hundred_children_leave_no_descriptor_and_no_process_behind():
 
         def settled() -> tuple[int, int]:
             work.until(lambda: len(work.pool.children) == 2 and all(child.pid and child.open for child in work.pool.children))
-            wait_until(lambda: len(os.listdir(f"/proc/{zygote}/fd")) == 7, what="the zygote's own seven descriptors")
+            if os.getuid() == 0:  # to others of its user they are closed
+                wait_until(lambda: len(os.listdir(f"/proc/{zygote}/fd")) == 7, what="the zygote's own seven descriptors")
             gc.collect()
             return len(os.listdir("/proc/self/fd")), len(processes.descendants(zygote, processes.snapshot()))
 
