@@ -348,7 +348,7 @@ def open_to_tracers_or_not() -> None:
     libc().prctl(PR_SET_DUMPABLE, 1 - libc().prctl(3, 0, 0, 0, 0), 0, 0, 0)
 
 
-@pollutes()
+@pollutes("succeeded", "failed")
 def first_to_be_killed() -> None:
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
