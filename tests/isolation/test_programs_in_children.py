@@ -70,12 +70,18 @@ def children(source: Path) -> Callable[[], AbstractContextManager[Work]]:
     return partial(at_work, loader="halfstep_worker.operators:load", loader_settings=settings, memory_bytes=MEMORY)
 
 
+def _ignored(line: str) -> int:
+    """The mask of ignored signals but 32 and 33: those are the C library's own, and make ignores them for all that it starts."""
+    return int(line.split()[1], 16) & ~(0b11 << 31)
+
+
 def look(work: Work) -> Any:
     """What a program sees, and that it is told of no ignored signal."""
     key = object()
     work.send(key, "bash", command=LOOK)
     (outcome,) = work.ends(key)
-    assert work.lines(key, "stderr") == ["SigIgn:\t0000000000000000"]
+    (ignored,) = work.lines(key, "stderr")
+    assert _ignored(ignored) == 0
     assert isinstance(outcome, Succeeded), outcome
     return json.loads(outcome.result or "null")["last_line"]
 
@@ -128,7 +134,7 @@ def test_in_a_pod_a_program_starts_as_the_pod_did(source: Path, tmp_path: Path) 
         timeout=60,
     )
     first, *variables = ran.stderr.splitlines()
-    assert (ran.returncode, first) == (0, "SigIgn:\t0000000000000000")
+    assert (ran.returncode, _ignored(first)) == (0, 0)
     assert ran.stdout.startswith(f"nothing no url {_umask():04o} {source} ")
     assert ran.stdout.endswith(" in the child's group\n")
     assert {line for line in variables if line.startswith("HALFSTEP_")} == {"HALFSTEP_TASK_ID=42", "HALFSTEP_ATTEMPT=3"}

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 _OURS = "HALFSTEP_"
 _libc = ctypes.CDLL(None)
 _PUT_RIGHT = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+_OF_THE_C_LIBRARY = 0b11 << 31  # signals 32 and 33, which nobody else can set
 _SIGNALS = re.compile(rb"^Sig(?:Blk|Ign):\t([0-9a-f]+)$", re.MULTILINE)
 
 
@@ -179,7 +180,7 @@ def _signal_repairs() -> list[Callable[[], object]]:
 
 
 def _members(mask: int) -> list[int]:
-    mask &= ~_PUT_RIGHT
+    mask &= ~(_PUT_RIGHT | _OF_THE_C_LIBRARY)
     return [number for number in range(1, signal.NSIG) if mask >> number - 1 & 1] if mask else []
 
 
