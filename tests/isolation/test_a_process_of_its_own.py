@@ -44,6 +44,12 @@ def kills_the_zygote():
     threading.Event().wait()
 
 @task
+def kills_the_zygote_after_a_while():
+    threading.Event().wait(0.5)
+    os.kill(os.getppid(), signal.SIGKILL)
+    threading.Event().wait()
+
+@task
 def who():
     return [os.getuid(), os.getgid(), os.environ["HOME"], os.getgroups()]
 
@@ -137,6 +143,17 @@ def test_a_body_that_keeps_killing_the_process_that_others_come_from_fails_and_a
     assert (task["state"], task["reason"]) == ("failed", "crash")
     assert "Each of 3 times" in task["error"]
     assert ended(neighbour)["state"] == "succeeded"
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_body_that_is_lost_with_the_one_that_kills_is_not_put_beside_it_again(
+    start_worker: Any, call: Any, give: Any, ended: Any, jobs: Path
+) -> None:
+    killers = [give("kills_the_zygote_after_a_while", max_attempts=1) for _ in range(2)]
+    neighbours = [call("touch_and_wait", str(jobs / "begun"), 1.0, max_attempts=1) for _ in range(2)]
+    start_worker(slots=4)
+    assert {ended(task)["state"] for task in neighbours} == {"succeeded"}
+    assert {(ended(task)["state"], ended(task)["reason"]) for task in killers} == {("failed", "crash")}
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be another user")

@@ -124,7 +124,7 @@ class Bodies:
     def lay_on(self, waiting: deque[Claim], now: float) -> None:
         """Gives waiting claims to the children that have room, the emptiest first."""
         self._free_the_stuck(waiting, now)
-        self._give_fresh(waiting)
+        self._give_fresh(waiting, now)
         window = self._pace.lay()
         free = [child for child in self._pool.children if child.open and _runs_since(child, now) <= STUCK_BEHIND_SECONDS]
         later = []
@@ -133,7 +133,7 @@ class Bodies:
             if child.queued >= window:
                 break
             claim = waiting.popleft()
-            if self._fresh and key_of(claim) in self._fresh:
+            if (self._fresh and key_of(claim) in self._fresh) or (self._losses and not self._losses.may_begin(claim.id, now)):
                 later.append(claim)
                 continue
             self._give(child, claim)
@@ -141,16 +141,16 @@ class Bodies:
                 free.remove(child)
         waiting.extendleft(reversed(later))
 
-    def _give_fresh(self, waiting: deque[Claim]) -> None:
+    def _give_fresh(self, waiting: deque[Claim], now: float) -> None:
         """A task that wants a child of its own gets a new one, which then ends; an idle one makes room for it."""
         for claim in [claim for claim in waiting if self._fresh and key_of(claim) in self._fresh]:
             idle = [child for child in self._pool.children if child.open and not child.busy]
             new = next((child for child in idle if child.is_new), None)
-            if new is not None:
+            if new is not None and self._losses.may_begin(claim.id, now):
                 waiting.remove(claim)
                 self._give(new, claim)
                 new.retire_when_empty()
-            elif idle:
+            elif new is None and idle:
                 idle[0].retire_when_empty()
 
     def recall(self) -> list[Claim]:

@@ -9,6 +9,8 @@ from halfstep.outcomes import Failed
 MOST_LOSSES = 3
 MOST_TASKS = 10_000
 """So many tasks are remembered; one that was lost and then ran elsewhere is never heard of again."""
+APART_SECONDS = 5.0
+"""Two that were lost begin no nearer to each other than this: one of them may be the cause, and the other is not to share its fate."""
 
 
 class Losses:
@@ -16,15 +18,26 @@ class Losses:
 
     def __init__(self) -> None:
         self._seen: Counter[int] = Counter()
+        self._apart_until = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._seen)
+
+    def may_begin(self, task: int, now: float) -> bool:
+        """Whether this one may be given to a child: no other one that was lost was given lately and runs. now: monotonic seconds."""
+        if task not in self._seen:
+            return True
+        if now < self._apart_until:
+            return False
+        self._apart_until = now + APART_SECONDS
+        return True
 
     def note(self, task: int) -> Failed | None:
         """The body of this task was killed with the process that it came from, or before it said that it began.
 
         The failure, if that has happened too often: a body that is there once may be innocent.
         """
+        self._apart_until = 0.0
         if len(self._seen) >= MOST_TASKS:
             self._seen.clear()
         self._seen[task] += 1
@@ -37,4 +50,5 @@ class Losses:
 
     def forget(self, task: int) -> None:
         """It has ended otherwise."""
-        self._seen.pop(task, None)
+        if self._seen.pop(task, None):
+            self._apart_until = 0.0
