@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring as quote
+from typing import NamedTuple
 
 from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
 
@@ -13,9 +14,11 @@ DEPLOY_SECONDS = 60.0
 """What a task names may come with a deploy: it is looked for again after 30 to 60 s, so three attempts span 60 s at least."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A task that this worker holds, under the token of the exchange that claimed it. `args` is JSON text."""
+class Claim(NamedTuple):
+    """A task that this worker holds, under the token of the exchange that claimed it. `args` is JSON text.
+
+    A named tuple, as it is made for each task, in microseconds that count.
+    """
 
     id: int
     token: str
@@ -43,8 +46,7 @@ LONGEST_RUN = 3.2e9
 """Seconds, a hundred years: the sums of what ran for longer would overflow one day."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """A claim and how its body ended; `seconds` it ran, by a monotonic clock; what can't be that counts as 0."""
 
     claim: Claim

@@ -47,7 +47,7 @@ def holders(database: Database) -> set[str]:
 
 
 def wrong_token(claim: Claim) -> Claim:
-    return Claim(**{name: getattr(claim, name) for name in claim.__slots__} | {"token": str(uuid.uuid4())})
+    return claim._replace(token=str(uuid.uuid4()))
 
 
 def test_sql_and_python_have_the_same_buckets(database: Database) -> None:

@@ -47,6 +47,8 @@ class Outgoing:
 
     def take(self, claims: Sequence[Claim]) -> Outgoing:
         """Takes out the ends, retries and releases of these claims, and returns them."""
+        if not (self.endings or self.retries or self.releases):
+            return Outgoing()
         named = {(claim.id, claim.token) for claim in claims}
         taken = Outgoing()
         taken.endings, self.endings = _parted(self.endings, named, lambda ending: ending.claim)

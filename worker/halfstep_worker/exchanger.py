@@ -204,6 +204,7 @@ class Exchanger(threading.Thread):
             self._uncertain = True
             return
         self._sequence += 1
+        self._ledger.ends_written(endings)
         self._writer.forget([ending.claim for ending in endings], done.refused)
         self._patience.note(suspects=done.suspects, now=now)
         if wish.want:
@@ -223,14 +224,17 @@ class Exchanger(threading.Thread):
             or lease_left(self._pulse, self._settings, now=now) < self._settings.lease_seconds / 4
         ):
             return Wish(0, token)
-        company = self._company()
-        if any(claim.alone for claim in company):
+        if self._is_taken():
             return Wish(0, token)
-        if self._patience.suspects and not company:
+        if self._patience.suspects and not self._company():
             return Wish(1, token, alone=True, waiting=self._polling.idle)
         if self._patience.runs_dry(now):
             return Wish(0, token)
         return Wish(free, token, waiting=self._polling.idle)
+
+    def _is_taken(self) -> bool:
+        """Whether a suspect is here, which is to be alone. Looked for among all that is held first, as there is mostly none."""
+        return any(claim.alone for claim in self._ledger.held.values()) and any(claim.alone for claim in self._company())
 
     def _company(self) -> list[Claim]:
         """What a suspect would not be alone with here."""

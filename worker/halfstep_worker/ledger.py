@@ -53,6 +53,10 @@ class Ledger:
                 return some[: max(n, 1)]
         return some
 
+    def ends_written(self, endings: Sequence[Ending]) -> None:
+        """The first ends, as `portion` gave them, are in SQL."""
+        del self.outgoing.endings[: len(endings)]
+
     def accept(self, claims: Sequence[Claim]) -> None:
         """These are held from now on."""
         self.held |= {claim.id: claim for claim in claims}
@@ -60,7 +64,8 @@ class Ledger:
     def forget(self, claims: Sequence[Claim]) -> None:
         """These are not held any more, unless the task was claimed again since."""
         for claim in claims:
-            if self.held.get(claim.id) == claim:
+            held = self.held.get(claim.id)
+            if held is claim or held == claim:
                 del self.held[claim.id]
 
     def written(self, claims: Sequence[Claim]) -> None:

@@ -180,17 +180,22 @@ class Child:
 
     def _post(self, task: TaskMessage) -> None:
         number = self._ledger.add(task)
-        self._backlog.append((number, write_task(number, task)))
-        self.flush()
+        text = write_task(number, task)
+        if self._backlog or not self._sends(text):
+            self._backlog.append((number, text))
 
     def flush(self) -> None:
         """Send what did not fit before, as far as it fits now."""
+        while self._backlog and self._sends(self._backlog[0][1]):
+            self._backlog.popleft()
+
+    def _sends(self, text: str) -> bool:
+        """Whether it fitted. Not if its child is dead, or no descriptor is left for a large message: the next time, or bury."""
         try:
-            while self._backlog:
-                self.channel.send(self._backlog[0][1])
-                self._backlog.popleft()
-        except OSError:  # full, or its child is dead, or no descriptor is left for a large message: the next time, or bury
-            return
+            self.channel.send(text)
+        except OSError:
+            return False
+        return True
 
     # What the pool does with it
 
@@ -224,12 +229,15 @@ class Child:
 
     def _receive(self, events: list[Event]) -> None:
         """Until there is nothing more: only then is it known who wrote the text that has no marker yet."""
+        if self.confused_by:
+            return
+        now = time.monotonic()
         try:
             for _ in range(MESSAGES_A_TURN):
-                if self.confused_by or not (text := self.channel.receive()):
+                if not (text := self.channel.receive()):
                     return
-                self._heard_at = time.monotonic()
-                self._ledger.take(text, events)
+                self._heard_at = now
+                self._ledger.take(text, now, events)
         except (BlockingIOError, ConnectionError):
             return
         except (ChildConfused, ValueError, OSError):

@@ -79,25 +79,28 @@ class Ledger:
         """The task of that key that has no result yet."""
         return next((sent for sent in self.tasks if sent.outcome is None and sent.task.key == key), None)
 
-    def take(self, text: str, events: list[Event]) -> None:
-        """A message of the child: a result is noted, a log line or progress becomes an event. Raises ChildConfused."""
+    def take(self, text: str, now: float, events: list[Event]) -> None:
+        """A message of the child: a result is noted, a log line or progress becomes an event. Raises ChildConfused.
+
+        now: monotonic seconds, as it came.
+        """
         try:
-            (number, kind, seconds, marks), end = scan(text, 0)
+            (number, kind, nanoseconds, marks), end = scan(text, 0)
             if kind in ("log", "progress"):
                 self._say(kind, self._key(number), text[end + 1 :], events)
             elif kind in ("fresh", "back"):
                 self._hand_back(number, fresh=kind == "fresh")
             else:
-                self._note(number, unpack(kind, text[end + 1 :]), float(seconds), int(marks))
+                self._note(number, unpack(kind, text[end + 1 :]), nanoseconds / 1e9, int(marks), now)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ChildConfused from error
 
-    def _note(self, number: int, outcome: Outcome, seconds: float, marks: int) -> None:
+    def _note(self, number: int, outcome: Outcome, seconds: float, marks: int, now: float) -> None:
         """Believed only of a task that this child has begun, when its body has ended, and in their order."""
         sent, words = self.unanswered, self._page.words
-        if sent is None or sent.number != number or min(words[BEGUN], words[ENDED]) < number or not 0.0 <= seconds < math.inf:
+        if sent is None or sent.number != number or words[BEGUN] < number or words[ENDED] < number or not 0.0 <= seconds < math.inf:
             raise ChildConfused
-        sent.outcome, sent.seconds, sent.marks, sent.answered = outcome, seconds, marks & 3, time.monotonic()
+        sent.outcome, sent.seconds, sent.marks, sent.answered = outcome, seconds, marks & 3, now
         self._results += 1
 
     def _hand_back(self, number: int, *, fresh: bool) -> None:
@@ -181,9 +184,9 @@ class Ledger:
     def finished(self, events: list[Event], *, kept: int = 0) -> int:
         """Hand out the results whose output has all been seen, up to the task `kept`; how many."""
         before = len(self.tasks)
-        while self._results and self.tasks[0].number != kept and self._complete(self.tasks[0]):
+        while self._results and self.tasks[0].number != kept and (not (sent := self.tasks[0]).marks or self._complete(sent)):
             self._results -= 1
-            sent = self.tasks.popleft()
+            self.tasks.popleft()
             assert sent.outcome is not None
             events.append(Ended(sent.task.key, sent.outcome, sent.seconds))
         return before - len(self.tasks)
@@ -196,8 +199,6 @@ class Ledger:
         return not any(stream.holds_more() for stream in self._streams)
 
     def _complete(self, sent: Sent) -> bool:
-        if not sent.marks:
-            return True
         if not all(self._all_seen(sent, stream) for stream in self._streams) and not self.is_overdue(time.monotonic()):
             return False
         for stream in self._streams:

@@ -1,7 +1,7 @@
 """What goes in and out of a pool, and how it is written on the wire between worker and child.
 
 A message is a JSON header, a newline and a body. Task: `[number, task_id, attempt, timeout, operator]` and the args as
-they came, never parsed by the worker. From a child: `[number, kind, seconds, marks]` and the result or text. `number`
+they came, never parsed by the worker. From a child: `[number, kind, nanoseconds, marks]` and the result or text. `number`
 grows with each send to one child; `marks` says which streams carry a marker of this task (1 stdout, 2 stderr).
 """
 
@@ -27,8 +27,7 @@ KINDS: dict[str, type[Failed] | type[Retry] | type[Cancelled] | type[Lost]] = {
 NAMES = {kind: name for name, kind in KINDS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class TaskMessage:
+class TaskMessage(NamedTuple):
     """A task to run. `args_text` is a JSON object as text; `timeout` in seconds is only told to the body, see Pool."""
 
     key: Hashable
@@ -60,8 +59,7 @@ class Progress:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The attempt is over: no code of it runs any more and all its lines have been handed out. `seconds` it ran."""
 
     key: Hashable

@@ -24,9 +24,10 @@ from halfstep_worker.children.import_effects import ImportWatch
 from halfstep_worker.children.interpreter import facts_of_the_interpreter
 
 CLEAN_LOOKS = 32
-"""After so many bodies that left nothing, their kind is looked at whole only now and then, and before another kind's turn."""
-EVERY = 1024
-"""How often that is. In between, a brief look has to do: a whole one takes as long as three no-op bodies."""
+"""After so many bodies that left nothing, a brief look has to do: a whole one takes as long as thirty no-op bodies. It comes again
+whenever they are twice as many, and before another kind's turn."""
+WIDER = 16
+"""How often a brief look takes in what only bodies of the same kind could meet, and not at once."""
 SPARE_DESCRIPTORS = 64
 """So many more may stay open, as pools of connections are to live on."""
 ENDING_SECONDS = 0.05
@@ -88,7 +89,7 @@ class Pristine:
         self._function = ""
         self._unseen: Hashable = None
         self._effects: dict[str, dict[str, Memory]] = {}
-        self._glance = self._look_briefly()
+        self._glance, self._wide_glance = self._look_briefly(), self._look_wider()
 
     # -- imports
 
@@ -129,7 +130,9 @@ class Pristine:
     def seems_untouched(self, kind: Hashable) -> bool:
         """Whether a brief look will do, and shows nothing. kind: what bodies of the same code have in common."""
         clean = self._clean.get(kind, 0)
-        if clean < CLEAN_LOOKS or not clean % EVERY or self._look_briefly() != self._glance:
+        if clean < CLEAN_LOOKS or not clean & (clean - 1):  # a power of two
+            return False
+        if self._look_briefly() != self._glance or (not clean % WIDER and self._look_wider() != self._wide_glance):
             return False
         self._clean[kind] = clean + 1
         self._unseen = kind
@@ -152,16 +155,19 @@ class Pristine:
         flaws += self._remains()
         self._unseen = None
         self._clean[kind] = 0 if mended or flaws else self._clean.get(kind, 0) + 1
-        self._glance = self._look_briefly()
+        self._glance, self._wide_glance = self._look_briefly(), self._look_wider()
         seed()  # random numbers are nobody's to foresee
         return ", ".join(flaws) or None
 
     def _look_briefly(self) -> object:
-        """What a microsecond shows: processes, threads, the lowest free descriptor, streams, environment, how children end."""
+        """What half a microsecond shows: processes, threads, streams, how children end."""
+        return count_threads(), _pread(self._offspring, 16, 0), sys.stdout, sys.stderr, getsignal(SIGCHLD)
+
+    def _look_wider(self) -> object:
+        """The lowest free descriptor, and whether the environment is the same."""
         lowest = _dup(0)
         _close(lowest)
-        same = self._environment == _DATA
-        return lowest, same, count_threads(), _pread(self._offspring, 16, 0), sys.stdout, sys.stderr, getsignal(SIGCHLD)
+        return lowest, self._environment == _DATA
 
     def _mend(self) -> tuple[bool, list[str]]:
         """(whether anything was put right, what could not be)."""

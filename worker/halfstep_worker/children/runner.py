@@ -47,6 +47,8 @@ class Task(NamedTuple):
 class Link:
     """Where `halfstep.current()` of one attempt leads: to the shared page and to the worker, as long as its body runs."""
 
+    __slots__ = ("_channel", "_first", "_number", "_page", "last")
+
     def __init__(self, page: Page, channel: Channel, number: int, *, first: bool) -> None:
         self._page = page
         self._channel = channel
@@ -147,7 +149,7 @@ class Runner:
         kind, body = pack(outcome)
         if flaw:
             self._channel.send(f'[{task.number},"log",0,0]\n[halfstep: this process is not used again, as the body left {flaw}]')
-        self._channel.send(f'[{task.number},"{kind}",{nanoseconds / 1e9:.6f},{marks}]\n{body}')
+        self._channel.send(f'[{task.number},"{kind}",{nanoseconds},{marks}]\n{body}')
         return not (flaw or (self._link and self._link.last))
 
     def _flaw(self, outcome: Outcome) -> str | None:

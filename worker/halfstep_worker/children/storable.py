@@ -16,6 +16,9 @@ UNCOUNTED_SECONDS = 1.0
 _OUTCOMES = (Succeeded, Failed, Retry, Cancelled, Lost)
 
 
+_NOTHING = Succeeded()
+
+
 class Unstorable(Exception):
     """The result can't be stored."""
 
@@ -32,6 +35,8 @@ def outcome_of(value: object, limit: int) -> Outcome:
 
 def outcome_of_body(value: object, limit: int) -> Outcome:
     """The same of what a body says itself: that it is lost is not its to say, nor that it shall run again at once, uncounted."""
+    if value is None:
+        return _NOTHING
     match outcome_of(value, limit):
         case Lost(reason, error):
             return Failed(plain(f"The body said that it was lost ({reason}): {error}"))
