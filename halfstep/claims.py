@@ -120,6 +120,8 @@ def settle(claim: Claim, outcome: Outcome, *, jitter: float | None = None) -> Ou
     A failure that is `invalid` and not final, as something named is missing, waits for a deploy (DEPLOY_SECONDS).
     At-most-once work never runs again: losing or failing it is final.
     """
+    if isinstance(outcome, Succeeded):
+        return outcome
     spread = random.random() if jitter is None else jitter
     left = claim.failures + 1 < claim.max_attempts and not claim.at_most_once
     match outcome:

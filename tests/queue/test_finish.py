@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ def test_a_finished_task_leaves_the_hot_table_for_history(database: Database, wo
 def test_a_finish_with_another_token_changes_nothing_and_is_returned(database: Database, worker: Any, reports: Reports) -> None:
     id = enqueue(database, "bash")
     (claim,) = worker.claim()
-    assert worker.finish(replace(claim, token=FOREIGN)) == [id]
+    assert worker.finish(claim._replace(token=FOREIGN)) == [id]
     assert reports.show(id)["state"] == "running"
     assert worker.finish(claim) == []
 
@@ -82,7 +81,7 @@ def test_an_old_token_ends_nothing_whatever_the_task_does_now(
 def test_a_refused_finish_does_not_hold_up_its_neighbours(database: Database, worker: Any, reports: Reports) -> None:
     made = enqueue_many(database, [NewTask("bash", {}, {})] * 3)
     a, b, c = worker.claim(3)
-    assert worker.finish(a, replace(b, token=FOREIGN), c) == [made[1]]
+    assert worker.finish(a, b._replace(token=FOREIGN), c) == [made[1]]
     assert reports.states(made) == {made[0]: "succeeded", made[1]: "running", made[2]: "succeeded"}
 
 

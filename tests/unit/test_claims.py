@@ -15,7 +15,7 @@ from halfstep.outcomes import Cancelled, Failed, Lost, Outcome, Retry, Succeeded
 
 CLAIM = Claim(7, "0" * 8, "q", "bash", "{}", 1, 0, 3, None, 1.0, 300.0, False, False)
 claims = st.builds(
-    lambda failures, most, once: replace(CLAIM, failures=failures, max_attempts=most, at_most_once=once),
+    lambda failures, most, once: CLAIM._replace(failures=failures, max_attempts=most, at_most_once=once),
     st.integers(0, 1000), st.integers(1, 1000), st.booleans(),
 )  # fmt: skip
 outcomes: st.SearchStrategy[Outcome] = st.one_of(
@@ -68,28 +68,28 @@ def test_success_and_cancel_are_what_they_are(claim: Claim, outcome: Outcome) ->
 def test_a_failure_with_attempts_left_is_a_retry_and_the_last_one_is_not() -> None:
     failure = Failed("It broke.", "timeout")
     assert settle(CLAIM, failure, jitter=1.0) == Retry("It broke.", 1.0, "timeout")
-    assert settle(replace(CLAIM, failures=1), failure, jitter=1.0) == Retry("It broke.", 2.0, "timeout")
-    assert settle(replace(CLAIM, failures=2), failure) == failure
+    assert settle(CLAIM._replace(failures=1), failure, jitter=1.0) == Retry("It broke.", 2.0, "timeout")
+    assert settle(CLAIM._replace(failures=2), failure) == failure
     assert settle(CLAIM, replace(failure, final=True)) == replace(failure, final=True)
 
 
 @pytest.mark.parametrize(("base", "jitter", "delay"), [(1, 0.0, 30.0), (1, 1.0, 60.0), (200, 0.0, 100.0), (200, 1.0, 200.0)])
 def test_what_is_missing_is_looked_for_again_when_a_deploy_may_have_brought_it(base: float, jitter: float, delay: float) -> None:
     missing = Failed("There is no file 'a.py'.", "invalid")
-    claim = replace(CLAIM, backoff_base=base)
+    claim = CLAIM._replace(backoff_base=base)
     assert settle(claim, missing, jitter=jitter) == Retry(missing.error, delay, "invalid")
-    assert settle(replace(claim, failures=claim.max_attempts - 1), missing) == missing
-    assert settle(replace(claim, at_most_once=True), missing) == missing
+    assert settle(claim._replace(failures=claim.max_attempts - 1), missing) == missing
+    assert settle(claim._replace(at_most_once=True), missing) == missing
 
 
 def test_a_retry_that_does_not_count_is_always_granted_but_to_at_most_once_work() -> None:
     retry = Retry("Later.", 9.0, counts=False)
-    assert settle(replace(CLAIM, failures=99), retry) == retry
-    assert isinstance(settle(replace(CLAIM, at_most_once=True), retry), Failed)
+    assert settle(CLAIM._replace(failures=99), retry) == retry
+    assert isinstance(settle(CLAIM._replace(at_most_once=True), retry), Failed)
 
 
 def test_lost_at_most_once_work_fails_and_says_that_it_may_have_had_its_effect() -> None:
-    failed = settle(replace(CLAIM, at_most_once=True), Lost("drain"))
+    failed = settle(CLAIM._replace(at_most_once=True), Lost("drain"))
     assert isinstance(failed, Failed)
     assert (failed.reason, failed.final) == ("lost", True)
     assert "may have had its effect" in failed.error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from pod_builders import deleted, finished, never_begun, pending, pod, running, 
 CLAIM = Claim(
     7, "token-1", "default", "pod", "{}", 1, 0, 3, None, 1.0, 60.0, False, False, "0b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c11"
 )  # fmt: skip
-ADOPTED = replace(CLAIM, token="token-2", pod_namespace="tasks", pod_uid="u-1")
+ADOPTED = CLAIM._replace(token="token-2", pod_namespace="tasks", pod_uid="u-1")
 UID = str(pod()["metadata"]["uid"])
 
 
@@ -209,7 +209,7 @@ def test_an_unscheduled_pod_is_over_as_soon_as_it_is_deleted(sky: Sky) -> None:
 
 @pytest.mark.parametrize("at_most_once", [False, True])
 def test_a_pod_that_starts_just_as_it_is_given_up_is_not_told_that_it_never_began(sky: Sky, at_most_once: bool) -> None:
-    sky.fly(replace(CLAIM, at_most_once=at_most_once))
+    sky.fly(CLAIM._replace(at_most_once=at_most_once))
     sky.see(pending(waiting("ContainerCreating")))
     sky.wait(60)
     sky.see(pod())
@@ -261,7 +261,7 @@ def test_a_cancel_that_came_first_is_the_reason(sky: Sky) -> None:
 
 
 def test_an_adopted_pods_timeout_goes_on_where_it_was(sky: Sky) -> None:
-    timed = replace(ADOPTED, timeout=100.0)
+    timed = ADOPTED._replace(timeout=100.0)
     sky.claim(timed, Past(facts={"waited_seconds": 95.0, "ran_seconds": 90.0}, age=5.0))
     sky.see(pod())
     sky.wait(4.9)
@@ -273,7 +273,7 @@ def test_an_adopted_pods_timeout_goes_on_where_it_was(sky: Sky) -> None:
 
 
 def test_an_adopted_pod_that_ended_by_itself_is_not_told_that_it_was_too_late(sky: Sky) -> None:
-    sky.claim(replace(ADOPTED, timeout=100.0), Past(facts={"ran_seconds": 90.0}, age=50.0))
+    sky.claim(ADOPTED._replace(timeout=100.0), Past(facts={"ran_seconds": 90.0}, age=50.0))
     sky.see(finished(0))
     sky.wait(0)
     assert isinstance(outcome(sky.write()), Succeeded)
@@ -289,7 +289,7 @@ def test_an_adopted_pods_startup_timeout_goes_on_and_waits_for_its_first_sightin
 
 
 def test_a_pod_that_started_while_no_launcher_looked_is_timed_from_its_first_sighting(sky: Sky) -> None:
-    sky.claim(replace(ADOPTED, timeout=100.0), Past(facts={"waited_seconds": 5.0}, age=500.0))
+    sky.claim(ADOPTED._replace(timeout=100.0), Past(facts={"waited_seconds": 5.0}, age=500.0))
     sky.see(pod())
     sky.wait(99)
     assert sky.api.words() == []
@@ -298,7 +298,7 @@ def test_a_pod_that_started_while_no_launcher_looked_is_timed_from_its_first_sig
 
 
 def test_what_an_adopter_needs_is_in_the_facts(sky: Sky) -> None:
-    sky.fly(replace(CLAIM, timeout=10.0))
+    sky.fly(CLAIM._replace(timeout=10.0))
     sky.see(pod())
     assert {"waited_seconds", "ran_seconds"} <= sky.facts().keys()
     sky.wait(10)
@@ -347,7 +347,7 @@ def test_ends_without_a_pod_have_classes_too(sky: Sky) -> None:
     sky.fly()
     out = sky.write()
     assert (outcome(out).reason, told(out)["class"]) == ("refused", "refused")
-    sky.claim(replace(CLAIM, id=8, attempt_id="b"))
+    sky.claim(CLAIM._replace(id=8, attempt_id="b"))
     sky.flights.hear(Incoming(cancelled=[8]), sky.now)
     sky.write()
     out = sky.write()
@@ -355,7 +355,7 @@ def test_ends_without_a_pod_have_classes_too(sky: Sky) -> None:
 
 
 def test_a_lost_pods_task_says_why_and_waits_like_after_any_disruption(sky: Sky) -> None:
-    sky.fly(replace(CLAIM, attempt=3))
+    sky.fly(CLAIM._replace(attempt=3))
     sky.flights.watched(PodGone("", "tasks", pod()), sky.now)
     sky.flights.log_finished(CLAIM.attempt_id, sky.now)
     found = outcome(sky.write())
@@ -409,7 +409,7 @@ def test_a_config_map_that_could_not_be_made_at_once_is_made_although_the_watch_
 def test_an_adopter_makes_the_config_map_that_a_dead_launcher_left_out(sky: Sky, uid: str | None) -> None:
     sky.config_map = {"metadata": {"name": "x"}}
     sky.see(pending())
-    sky.claim(replace(ADOPTED, pod_uid=uid), Past())
+    sky.claim(ADOPTED._replace(pod_uid=uid), Past())
     sky.write()
     sky.wait(0)
     assert sky.api.words() == ["config map"]
@@ -430,7 +430,7 @@ def test_a_config_map_that_is_refused_ends_the_pod(sky: Sky) -> None:
 def test_a_pod_that_we_would_not_make_is_looked_for_first(there: Pod | None) -> None:
     sky = Sky(lambda claim: Failed("The policy forbids it.", "policy", final=True))
     sky.api.there = there
-    sky.claim(replace(ADOPTED, pod_uid=None), Past())
+    sky.claim(ADOPTED._replace(pod_uid=None), Past())
     sky.write()
     sky.call()
     assert sky.api.words() == ["get"]
@@ -444,9 +444,9 @@ def test_a_pod_that_we_would_not_make_is_looked_for_first(there: Pod | None) -> 
 
 
 def test_a_launcher_that_adopts_its_own_pod_sees_it_as_it_was(sky: Sky) -> None:
-    sky.fly(replace(CLAIM, timeout=100.0))
+    sky.fly(CLAIM._replace(timeout=100.0))
     sky.see(pod())
-    sky.claim(replace(ADOPTED, timeout=100.0), Past(LogPosition(3), facts={"ran_seconds": 50.0}))
+    sky.claim(ADOPTED._replace(timeout=100.0), Past(LogPosition(3), facts={"ran_seconds": 50.0}))
     sky.flights.hear(Incoming(lost=[CLAIM]), sky.now)
     assert (sky.logs.forgotten, sky.logs.resumed) == (1, [LogPosition(3)])
     assert len(sky.flights) == 1
@@ -459,7 +459,7 @@ def test_a_launcher_that_lost_a_pod_and_adopts_it_later_sees_it_as_it_was(sky: S
     sky.see(pod())
     sky.flights.hear(Incoming(lost=[CLAIM]), sky.now)
     assert len(sky.flights) == 0
-    sky.claim(replace(ADOPTED, timeout=10.0), Past())
+    sky.claim(ADOPTED._replace(timeout=10.0), Past())
     sky.wait(11)
     assert sky.api.words() == ["create", "delete"]
 
@@ -503,7 +503,7 @@ def test_a_pod_that_is_not_in_a_whole_list_is_lost(sky: Sky) -> None:
 # -- what the launcher's own code stumbles over
 
 
-NEIGHBOUR = replace(CLAIM, id=8, token="token-8", attempt_id="9b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c12")
+NEIGHBOUR = CLAIM._replace(id=8, token="token-8", attempt_id="9b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c12")
 
 
 class Clumsy(Sky):
@@ -608,7 +608,7 @@ def test_a_pod_of_nobody_that_has_no_uid_is_left_alone(sky: Sky) -> None:
 @pytest.mark.parametrize("delay", ["1e300", "1" + "0" * 300])
 def test_a_delay_that_a_program_asks_for_ends_before_time_does(sky: Sky, delay: str) -> None:
     asked = f'{{"halfstep": 1, "kind": "retry", "body": "[\\"later\\", {delay}, \\"mine\\", true]"}}'
-    sky.fly(replace(CLAIM, operator="python"))
+    sky.fly(CLAIM._replace(operator="python"))
     sky.see(finished(1, None, asked, operator="python"))
     found = outcome(sky.write())
     assert found.reason in ("mine", "result")
@@ -623,7 +623,7 @@ def test_a_poisonous_task_is_not_even_planned_and_a_pod_that_is_there_gets_its_v
     planned: list[Claim] = []
     sky = Sky(lambda claim: planned.append(claim) or Failed("never"))  # type: ignore[func-returns-value]
     sky.api.there = there
-    sky.claim(replace(ADOPTED, pod_uid=None, alone=True), Past(facts={"poison": "5 launchers died."}))
+    sky.claim(ADOPTED._replace(pod_uid=None, alone=True), Past(facts={"poison": "5 launchers died."}))
     sky.write()
     sky.call()
     assert (planned, sky.api.words()) == ([], ["get"])
@@ -636,7 +636,7 @@ def test_a_poisonous_task_is_not_even_planned_and_a_pod_that_is_there_gets_its_v
 
 
 def test_a_poisonous_task_that_was_cancelled_ends_cancelled(sky: Sky) -> None:
-    sky.claim(replace(ADOPTED, pod_uid=None), Past(facts={"poison": "5 launchers died."}))
+    sky.claim(ADOPTED._replace(pod_uid=None), Past(facts={"poison": "5 launchers died."}))
     sky.flights.hear(Incoming(cancelled=[7]), sky.now)
     sky.write()
     sky.call()
@@ -644,7 +644,7 @@ def test_a_poisonous_task_that_was_cancelled_ends_cancelled(sky: Sky) -> None:
 
 
 def test_that_a_suspect_did_no_harm_is_told_at_once(sky: Sky) -> None:
-    sky.claim(replace(CLAIM, alone=True))
+    sky.claim(CLAIM._replace(alone=True))
     sky.write()
     sky.call()
     (row,) = sky.flights.take_outgoing().pods.values()

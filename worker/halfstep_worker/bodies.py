@@ -292,7 +292,7 @@ class Bodies:
             self._abandoned.discard(key)
             if isinstance(outcome, Lost):
                 return
-        match outcome if type(outcome) is Succeeded else settle(claim, outcome):  # a result that came all the same is offered, and the fence decides
+        match settle(claim, outcome):  # a result that came all the same is offered, and the fence decides
             case Retry() as retry:
                 self._outgoing.retries.append((claim, retry))
             case Lost(reason=reason):

@@ -10,7 +10,7 @@ MOST_LOSSES = 3
 MOST_TASKS = 10_000
 """So many tasks are remembered; one that was lost and then ran elsewhere is never heard of again."""
 APART_SECONDS = 5.0
-"""Two that were lost begin no nearer to each other than this: one of them may be the cause, and the other is not to share its fate."""
+"""Two that were lost begin no nearer to each other than this: one may be the cause, and the other is not to share its fate."""
 
 
 class Losses:
@@ -24,7 +24,10 @@ class Losses:
         return bool(self._seen)
 
     def may_begin(self, task: int, now: float) -> bool:
-        """Whether this one may be given to a child: no other one that was lost was given lately and runs. now: monotonic seconds."""
+        """Whether this one may be given to a child: no other one that was lost was given to one lately and is still there.
+
+        now: monotonic seconds.
+        """
         if task not in self._seen:
             return True
         if now < self._apart_until:

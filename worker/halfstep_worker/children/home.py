@@ -57,7 +57,10 @@ Limits = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """What a program starts from. `leader`: the process that leads a group of its own, to which stops are sent; else None."""
+    """What a program starts from. `leader`: the process that leads a group of its own, to which stops are sent; else None.
+
+    tended: a zygote kills all that is left of this process when it ends.
+    """
 
     environment: Mapping[str, str]
     folder: str | None
@@ -66,6 +69,7 @@ class Home:
     pace: tuple[Any, ...]
     limits: Limits
     leader: int | None
+    tended: bool = False
 
     @classmethod
     def here(cls) -> Home:
@@ -118,10 +122,10 @@ def remember() -> None:
 
 
 def remember_limits() -> None:
-    """A child has got limits, a process group and perhaps a user of its own. A no-op where nothing was remembered."""
+    """A zygote's child has got limits, a process group and perhaps a user of its own. A no-op where nothing was remembered."""
     global _home
     if _home is not None:
-        _home = replace(_home, limits=_limits(), leader=_leader(), user=tuple(trait.read() for trait in _USER))
+        _home = replace(_home, limits=_limits(), leader=_leader(), user=tuple(trait.read() for trait in _USER), tended=True)
 
 
 def home() -> Home:

@@ -98,7 +98,7 @@ class Ledger:
     def _note(self, number: int, outcome: Outcome, seconds: float, marks: int, now: float) -> None:
         """Believed only of a task that this child has begun, when its body has ended, and in their order."""
         sent, words = self.unanswered, self._page.words
-        if sent is None or sent.number != number or words[BEGUN] < number or words[ENDED] < number or not 0.0 <= seconds < math.inf:
+        if sent is None or sent.number != number or min(words[BEGUN], words[ENDED]) < number or not 0.0 <= seconds < math.inf:
             raise ChildConfused
         sent.outcome, sent.seconds, sent.marks, sent.answered = outcome, seconds, marks & 3, now
         self._results += 1

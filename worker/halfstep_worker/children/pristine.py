@@ -23,9 +23,9 @@ from halfstep_worker.children.facts import Fact, facts_of_the_process
 from halfstep_worker.children.import_effects import ImportWatch
 from halfstep_worker.children.interpreter import facts_of_the_interpreter
 
-CLEAN_LOOKS = 32
-"""After so many bodies that left nothing, a brief look has to do: a whole one takes as long as thirty no-op bodies. It comes again
-whenever they are twice as many, and before another kind's turn."""
+CLEAN_LOOKS = 8
+"""After so many bodies of a kind that left nothing, a brief look has to do: a whole one takes as long as thirty no-op bodies.
+It comes again whenever they are twice as many, and before another kind's turn."""
 WIDER = 16
 """How often a brief look takes in what only bodies of the same kind could meet, and not at once."""
 SPARE_DESCRIPTORS = 64
@@ -164,10 +164,10 @@ class Pristine:
         return count_threads(), _pread(self._offspring, 16, 0), sys.stdout, sys.stderr, getsignal(SIGCHLD)
 
     def _look_wider(self) -> object:
-        """The lowest free descriptor, and whether the environment is the same."""
+        """The lowest free descriptor, whether the environment is the same, whether too much memory is in use."""
         lowest = _dup(0)
         _close(lowest)
-        return lowest, self._environment == _DATA
+        return lowest, self._environment == _DATA, self._data_bytes() - self._data > self._growth_bytes
 
     def _mend(self) -> tuple[bool, list[str]]:
         """(whether anything was put right, what could not be)."""
