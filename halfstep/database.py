@@ -88,7 +88,7 @@ class Database:
         """The rows of one statement. A connection that broke is closed, so that the next call makes a new one."""
         try:
             result = self._connected().exec_driver_sql(sql, dict(parameters) if parameters else None)
-            return [cast(Row, row._mapping) for row in result] if result.returns_rows else []
+            return [cast(Row, row._mapping) for row in result.all()] if result.returns_rows else []
         except DBAPIError as error:
             if error.connection_invalidated or self._is_broken() or is_read_only(error):
                 self.close()

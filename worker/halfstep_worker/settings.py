@@ -39,7 +39,7 @@ class WorkerSettings:
     """What one body may use. Default: none, unless the container has a limit (then 80 % of it, shared by the slots)."""
     isolation: str = "shared"
     """`shared`: children run body after body, and are made as new between them. `fresh`: a new child for each body."""
-    child_tasks: int = 10_000
+    child_tasks: int = 100_000
     """Bodies after which a child is replaced."""
     run_as: Account | None = None
     """Another user that bodies run as. Only root can choose. Default: the worker's own."""

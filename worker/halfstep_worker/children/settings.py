@@ -57,7 +57,7 @@ class PoolSettings:
     """An idle child that uses more than this is replaced, bytes; none: never for that reason."""
     sample_seconds: float = 0.5
     """How often memory is looked at, where a limit is set."""
-    recycle_after: int = 10_000
+    recycle_after: int = 100_000
     """Tasks after which a child is replaced, so that what user code leaks stays bounded; 1: each body has a child of its own."""
     run_as: Account | None = None
     """Whom the bodies run as. Only root can choose; None: the worker's own user."""
