@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def innocent(code): return execute(code)
 @task
 def maybe(code=""):
     if code: exec(code, {})
+    return os.getpid()
 
 @task
 def says(size):
@@ -42,13 +44,25 @@ def says(size):
 @pytest.fixture
 def work(tmp_path: Path) -> Iterator[Work]:
     """One child with the real operators."""
-    (tmp_path / "habits.py").write_text(MODULE)
-    with at_work(
-        loader="halfstep_worker.operators:load",
-        loader_settings={"source": str(tmp_path)},
-        environment=allowed_environment(os.environ),
-    ) as work:
+    with _at_work(tmp_path) as work:
         yield work
+
+
+@pytest.fixture
+def bounded(tmp_path: Path) -> Iterator[Work]:
+    """The same, with a limit of 1 GiB for a body, and so of a quarter for what it may leave."""
+    with _at_work(tmp_path, memory_bytes=1 << 30) as work:
+        yield work
+
+
+def _at_work(source: Path, **settings: Any) -> AbstractContextManager[Work]:
+    (source / "habits.py").write_text(MODULE)
+    return at_work(
+        loader="halfstep_worker.operators:load",
+        loader_settings={"source": str(source)},
+        environment=allowed_environment(os.environ),
+        **settings,
+    )
 
 
 def returned(work: Work, function: str, *args: Any) -> Any:
@@ -169,6 +183,23 @@ def test_a_function_that_was_clean_for_long_harms_no_other_by_the_branch_that_it
         work.run("python", function="habits:maybe")
     work.run("python", function="habits:maybe", args=[does])
     assert returned(work, "innocent", then)[1] == expected
+
+
+LEAKS = {
+    "a thread": "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+    "a process": "import subprocess; subprocess.Popen(['sleep', '60'])",
+    "memory": "import habits; habits.kept = bytearray(300 << 20)",
+    "descriptors": "import os; [os.dup(0) for _ in range(100)]",
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_function_that_was_clean_for_long_gets_a_new_process_soon_after_it_leaks(bounded: Work, name: str) -> None:
+    before = {returned(bounded, "maybe") for _ in range(36)}
+    assert len(before) == 1
+    returned(bounded, "maybe", LEAKS[name])
+    soon = [returned(bounded, "maybe") for _ in range(16 + 1)]
+    assert soon[-1] not in before
 
 
 def test_what_garbage_of_a_body_prints_stands_in_its_own_log(work: Work) -> None:
