@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from halfstep.queue import Queue
 from halfstep.reports import Reports
 from halfstep.scaling import ScalingBook
 from halfstep.statements import statement
-from waiting import is_within
+from waiting import is_within, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +39,10 @@ FROM generate_series(1, {number}) AS n;
 """
 
 
+_SNAPSHOTS = """SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL"""
+
+
 class Explained(Database):
     """A database that keeps the plan of each of its queue's statements, taken just before it runs it."""
 
@@ -47,11 +51,17 @@ class Explained(Database):
         self.plans: dict[str, Plan] = {}
 
     def run(self, name: str, /, **parameters: Any) -> list[Row]:
+        """What undone statements have left is read once more, and kept as long as others may see it: the second look counts."""
+        wait_until(lambda: not self.execute(_SNAPSHOTS), what="the others to have looked at this database")
+        for _ in range(2):
+            self._explain(name, parameters)
+        return super().run(name, **parameters)
+
+    def _explain(self, name: str, parameters: Mapping[str, Any]) -> None:
         with suppress(_Undone), self.transaction():
             explained = self.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement(name)}", parameters)
             self.plans[name] = Plan(explained[0]["QUERY PLAN"][0])
             raise _Undone
-        return super().run(name, **parameters)
 
 
 class _Undone(Exception):
