@@ -230,7 +230,7 @@ import os, signal, subprocess, threading
 os.environ["LEFT"] = "1"
 os.environ.pop("PATH")
 os.chdir("/")
-os.umask(0o777)
+os.umask(0o077)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
