@@ -53,6 +53,22 @@ def _deep(levels: int) -> list[Any]:
     return value
 
 
+def _sockets() -> list[int]:
+    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_socket(fd)]
+
+
+def _is_socket(fd: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
+    return False
+
+
+def _babble(fds: list[int]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.write(fd, b"hello")
+
+
 def wait_for_ever() -> None:
     while True:
         signal.pause()
@@ -134,11 +150,18 @@ class Bodies:
 
     def babble(self, fd: int = 0) -> None:
         """Writes to our channel, as no body should: whichever descriptor is a socket."""
-        for entry in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{entry}").startswith("socket:"):
-                    os.write(int(entry), b"hello")
+        _babble(_sockets())
         wait_for_ever()
+
+    def babble_later(self) -> None:
+        """The same by a process that is left behind, once its parent has ended; whoever would end it is stopped for a while."""
+        parent, fds = os.getpid(), _sockets()
+        if os.fork() == 0:
+            while os.getppid() == parent:
+                os.sched_yield()
+            _babble(fds)
+            wait_for_ever()
+        os.kill(os.getppid(), signal.SIGSTOP)
 
     def wait(self, ready: str = "", end: str = "") -> str | None:
         """Waits until told to stop, then says why in a file."""

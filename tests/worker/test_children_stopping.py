@@ -173,6 +173,15 @@ def test_a_body_that_writes_to_our_channel_ends_only_itself(work):
     assert work.run("echo") == Succeeded("{}")
 
 
+def test_what_a_body_has_left_writes_to_our_channel_and_nobody_else_pays_for_it(work):
+    for n in range(3):
+        work.until(lambda: work.pool.children and work.pool.children[0].open)
+        work.send(("babbles", n), "babble_later")
+        work.send(("next", n), "echo")
+        _, after = work.ends(("babbles", n), ("next", n))
+        assert isinstance(after, Unstarted), after
+
+
 def test_more_memory_than_allowed_is_a_memory_error():
     with at_work(memory_bytes=200 * 2**20) as work:
         outcome = work.run("hoard", size=2**31)

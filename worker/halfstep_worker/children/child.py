@@ -241,8 +241,9 @@ class Child:
         except (BlockingIOError, ConnectionError):
             return
         except (ChildConfused, ValueError, OSError):
-            guilty = self._ledger.unanswered  # messages keep their order: it was sent while the first without a result ran
-            self.confused_by = guilty.number if guilty else -1
+            # Messages keep their order: it was sent while the first without a result ran, or before, by what others have left.
+            guilty = self._ledger.unanswered
+            self.confused_by = guilty.number if guilty and self._has_begun(guilty) else -1
             self.kill()
 
     def retire(self) -> list[TaskMessage]:
@@ -322,7 +323,7 @@ class Child:
         self.close()
 
     def _end_of(self, sent: Sent, cause: str, unread: set[int]) -> Event:
-        begun = (self._has_begun(sent) and not sent.back) or self.confused_by == sent.number
+        begun = self._has_begun(sent) and not sent.back
         if self.stop and self.stop.number == sent.number and (begun or self.stop.reason in ("timeout", "cancelled")):
             return Ended(sent.task.key, self._stopped(self.stop, sent, cause), self._seconds(sent))
         if sent.outcome is not None:
