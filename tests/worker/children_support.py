@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import logging
 import os
@@ -51,22 +52,6 @@ def _deep(levels: int) -> list[Any]:
     for _ in range(levels):
         value = [value]
     return value
-
-
-def _sockets() -> list[int]:
-    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_socket(fd)]
-
-
-def _is_socket(fd: int) -> bool:
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
-    return False
-
-
-def _babble(fds: list[int]) -> None:
-    for fd in fds:
-        with contextlib.suppress(OSError):
-            os.write(fd, b"hello")
 
 
 def wait_for_ever() -> None:
@@ -150,18 +135,18 @@ class Bodies:
 
     def babble(self, fd: int = 0) -> None:
         """Writes to our channel, as no body should: whichever descriptor is a socket."""
-        _babble(_sockets())
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
+                    os.write(fd, b"hello")
         wait_for_ever()
 
-    def babble_later(self) -> None:
-        """The same by a process that is left behind, once its parent has ended; whoever would end it is stopped for a while."""
-        parent, fds = os.getpid(), _sockets()
-        if os.fork() == 0:
-            while os.getppid() == parent:
-                os.sched_yield()
-            _babble(fds)
-            wait_for_ever()
-        os.kill(os.getppid(), signal.SIGSTOP)
+    def answer_twice(self) -> str:
+        """Forges its own result, for which it says on the shared page that it has ended, and then returns."""
+        runner = next(one for one in gc.get_objects() if type(one).__name__ == "Runner")
+        runner._page.end(runner._number)
+        runner._channel.send(f'[{runner._number},"succeeded",0,0]\n"forged"')
+        return "true"
 
     def wait(self, ready: str = "", end: str = "") -> str | None:
         """Waits until told to stop, then says why in a file."""

@@ -173,13 +173,12 @@ def test_a_body_that_writes_to_our_channel_ends_only_itself(work):
     assert work.run("echo") == Succeeded("{}")
 
 
-def test_what_a_body_has_left_writes_to_our_channel_and_nobody_else_pays_for_it(work):
-    for n in range(3):
-        work.until(lambda: work.pool.children and work.pool.children[0].open)
-        work.send(("babbles", n), "babble_later")
-        work.send(("next", n), "echo")
-        _, after = work.ends(("babbles", n), ("next", n))
-        assert isinstance(after, Unstarted), after
+def test_a_body_that_answers_twice_spoils_its_process_and_the_next_that_runs_there_has_not_failed(work, tmp_path):
+    ready = tmp_path / "ready"
+    work.send("twice", "answer_twice")
+    work.send("next", "wait", ready=str(ready))
+    _, after = work.ends("twice", "next")
+    assert isinstance(after, Unstarted) or after.reason == "neighbour", after
 
 
 def test_more_memory_than_allowed_is_a_memory_error():

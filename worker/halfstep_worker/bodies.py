@@ -322,7 +322,7 @@ class Bodies:
             self._outgoing.progress[claim.id] = (claim, text)
 
     def _told(self, claim: Claim, outcome: Outcome) -> Outcome:
-        if isinstance(outcome, Lost) and outcome.reason == "zygote":
+        if isinstance(outcome, Lost) and outcome.reason in ("zygote", "neighbour"):
             return self._losses.note(claim.id) or outcome
         self._losses.forget(claim.id)
         return outcome

@@ -36,7 +36,7 @@ class Losses:
         return True
 
     def note(self, task: int) -> Failed | None:
-        """The body of this task was killed with the process that it came from, or before it said that it began.
+        """The body of this task was killed with its process or the one that it came from, or before it said that it began.
 
         The failure, if that has happened too often: a body that is there once may be innocent.
         """

@@ -21,7 +21,7 @@ from halfstep_worker.children import page as pages
 from halfstep_worker.children.capture import Stream
 from halfstep_worker.children.channel import Channel, pair
 from halfstep_worker.children.forker import Forker
-from halfstep_worker.children.ledger import ChildConfused, Ledger, Sent
+from halfstep_worker.children.ledger import AnsweredTwice, ChildConfused, Ledger, Sent
 from halfstep_worker.children.messages import Ended, Event, TaskMessage, Unstarted, number_of, stopped, write_task
 from halfstep_worker.children.process_group import ProcessGroup
 
@@ -240,9 +240,9 @@ class Child:
                 self._ledger.take(text, now, events)
         except (BlockingIOError, ConnectionError):
             return
-        except (ChildConfused, ValueError, OSError):
+        except (ChildConfused, ValueError, OSError) as error:
             # Messages keep their order: it was sent while the first without a result ran, or before, by what others have left.
-            guilty = self._ledger.unanswered
+            guilty = None if isinstance(error, AnsweredTwice) else self._ledger.unanswered
             self.confused_by = guilty.number if guilty and self._has_begun(guilty) else -1
             self.kill()
 

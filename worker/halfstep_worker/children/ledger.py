@@ -23,6 +23,10 @@ class ChildConfused(Exception):
     """A child said something that no child of ours says: user code wrote to its channel."""
 
 
+class AnsweredTwice(ChildConfused):
+    """The task before has two results: its body had forged the first, and has ended. Whoever runs by now is innocent."""
+
+
 @dataclass(slots=True)
 class Sent:
     """A task sent to the child. `marks` are the streams (1, 2) that carry its marker; they count once `outcome` is there.
@@ -52,6 +56,7 @@ class Ledger:
         self._page = page
         self._results = 0  # how many of `tasks`, from the left, have an outcome
         self._last = 0
+        self._answered = 0
         self._gaps = array("I")
 
     def add(self, task: TaskMessage) -> int:
@@ -98,10 +103,13 @@ class Ledger:
     def _note(self, number: int, outcome: Outcome, seconds: float, marks: int, now: float) -> None:
         """Believed only of a task that this child has begun, when its body has ended, and in their order."""
         sent, words = self.unanswered, self._page.words
+        if number == self._answered:
+            raise AnsweredTwice
         if sent is None or sent.number != number or min(words[BEGUN], words[ENDED]) < number or not 0.0 <= seconds < math.inf:
             raise ChildConfused
         sent.outcome, sent.seconds, sent.marks, sent.answered = outcome, seconds, marks & 3, now
         self._results += 1
+        self._answered = number
 
     def _hand_back(self, number: int, *, fresh: bool) -> None:
         sent = self.unanswered
