@@ -185,6 +185,13 @@ def test_a_function_that_was_clean_for_long_harms_no_other_by_the_branch_that_it
     assert returned(work, "innocent", then)[1] == expected
 
 
+def test_a_function_that_was_clean_for_long_is_looked_at_whole_when_its_bodies_are_twice_as_many(work: Work) -> None:
+    os.umask(0o22)
+    for n in range(20):
+        returned(work, "innocent", "import os; os.umask(0)" if n == 10 else "r = 1")
+    assert returned(work, "innocent", "import os; r = os.umask(0o22)")[1] == 0o22
+
+
 LEAKS = {
     "a thread": "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
     "a process": "import subprocess; subprocess.Popen(['sleep', '60'])",

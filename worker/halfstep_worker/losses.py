@@ -26,7 +26,7 @@ class Losses:
     def may_begin(self, task: int, now: float) -> bool:
         """Whether this one may be given to a child: no other one that was lost was given to one lately and is still there.
 
-        now: monotonic seconds.
+        One that was lost counts as given by the answer. now: monotonic seconds.
         """
         if task not in self._seen:
             return True
