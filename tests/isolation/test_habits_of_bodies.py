@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from halfstep.outcomes import Failed, Retry, Succeeded
-from halfstep_worker.children import allowed_environment
+from halfstep_worker.children import Unstarted, allowed_environment
+from waiting import wait_until
 from worker.children_support import Work, at_work  # noqa: TID251
 
 MODULE = """
@@ -268,3 +269,35 @@ def test_args_that_can_not_be_read_are_invalid_for_good(work: Work, value: str) 
     (outcome,) = work.ends("a")
     assert isinstance(outcome, Failed)
     assert (outcome.reason, outcome.final) == ("invalid", True)
+
+
+WRITES_ON_SHARED_PAGES = """
+import ctypes
+for line in open('/proc/self/maps'):
+    place, access, *_ = line.split()
+    if access.startswith('rw') and access.endswith('s'):
+        begin, end = (int(number, 16) for number in place.split('-'))
+        ctypes.memset(begin, {value}, end - begin)
+"""
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_child_on_whose_page_a_body_has_written_begins_no_other_however_late_the_worker_looks(
+    work: Work, tmp_path: Path, value: int
+) -> None:
+    """The next start would write over what the worker has to see, and lines would go to the body that is over."""
+    work.until(lambda: any(child.open for child in work.pool.children))
+    child, began = work.pool.children[0].pid, tmp_path / "began"
+    work.send("guilty", "python", function="habits:guilty", args=[WRITES_ON_SHARED_PAGES.format(value=value)])
+    work.send("next", "python", function="habits:innocent", args=[f"open({str(began)!r}, 'w').close()"])
+    wait_until(lambda: began.exists() or _is_over(child), what="the end of the child, or the start of its next body")
+    assert not began.exists()
+    work.ends("guilty", "next")
+    assert isinstance(work.outcomes["next"], Unstarted)
+
+
+def _is_over(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

@@ -11,7 +11,7 @@ import os
 import sys
 import termios
 
-from halfstep_worker.children.page import DRAINED, Page
+from halfstep_worker.children.page import DRAINED, SENSELESS, Page
 
 MOST_LOOKS = 100_000
 """The worker is done with a read in microseconds, or at the next turn of its processor."""
@@ -61,7 +61,7 @@ class Marks:
             if not word & 1 and word == self._words[DRAINED + stream]:
                 return (word >> 1) + int.from_bytes(self._pending, sys.byteorder)
             os.sched_yield()
-        raise OSError("The page that is shared with the worker makes no sense any more.")  # a body has written on it
+        raise OSError(SENSELESS)
 
     def _write(self, stream: int, data: bytes) -> int:
         """Write a marker: below PIPE_BUF, so whole or not at all. Some programs leave a shared pipe non-blocking."""

@@ -11,6 +11,8 @@ import mmap
 import os
 
 SIZE = 4096
+SENSELESS = "The page that is shared with the worker makes no sense any more."
+"""A body has written on it."""
 REASONS = ("", "timeout", "cancelled", "drain", "lease")
 
 # Written by the worker. DRAINED + 0 is stdout, + 1 stderr: bytes taken from the pipe so far, times two, plus one while a
@@ -78,7 +80,13 @@ class Page:
         self.words[BEGUN] = number
 
     def end(self, number: int) -> None:
-        """The body of this number has ended; a signal meant for it may no longer be sent."""
+        """The body of this number has ended; a signal meant for it may no longer be sent.
+
+        OSError: somebody has written on the page. The next start would cover that up, and the worker might by then have read
+        what was on it.
+        """
+        if not self.runs(number):
+            raise OSError(SENSELESS)
         self.words[ENDED] = number
 
     def runs(self, number: int) -> bool:
