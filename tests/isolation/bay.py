@@ -38,6 +38,17 @@ class Told:
     lines: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     seconds: float = 0.0
     vain: int = 0
+    unfinished: set[str] = field(default_factory=set)
+    """Streams whose last line was told in part."""
+
+    def add(self, stream: str, text: str, *, goes_on: bool) -> None:
+        """A line, or more of one: a slow machine makes parts of what is written at once."""
+        lines = self.lines[stream]
+        if stream in self.unfinished:
+            lines[-1] += text
+        else:
+            lines.append(text)
+        (self.unfinished.add if goes_on else self.unfinished.discard)(stream)
 
     @property
     def end(self) -> str:
@@ -99,8 +110,8 @@ def _take(event: Event, told: dict[Hashable, Told], waiting: deque[Hashable]) ->
     if key not in told or told[key].outcome is not None:
         return  # of somebody who is over: a worker writes it nowhere
     match event:
-        case Line(stream=stream, text=text):
-            told[key].lines[stream].append(text)
+        case Line(stream=stream, text=text, goes_on=goes_on):
+            told[key].add(stream, text, goes_on=goes_on)
         case Progress(text=text):
             told[key].lines["progress"].append(text)
         case Ended(outcome=Lost()) if not _is_guilty(key):  # through no fault of its own: a worker releases it

@@ -281,9 +281,19 @@ class Work:
         return [event.key for event in self._last_words()]
 
     def lines(self, key: Hashable, stream: str | None = None) -> list[str]:
-        """The text that was attributed to a task."""
-        found = [event for event in self.events if isinstance(event, Line) and event.key == key]
-        return [line.text for line in found if stream in (None, line.stream)]
+        """The text that was attributed to a task. What was told of a line in parts, as on a slow machine, is one line."""
+        found: list[str] = []
+        open_at: dict[str, int] = {}
+        for line in self.events:
+            if not isinstance(line, Line) or line.key != key or stream not in (None, line.stream):
+                continue
+            if (place := open_at.pop(line.stream, None)) is None:
+                place = len(found)
+                found.append("")
+            found[place] += line.text
+            if line.goes_on:
+                open_at[line.stream] = place
+        return found
 
     def progress(self, key: Hashable) -> list[str]:
         return [event.text for event in self.events if isinstance(event, Progress) and event.key == key]
