@@ -21,9 +21,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
+from halfstep.callers import in_our_words, opened
+from halfstep.context import running
 from halfstep.errors import DatabaseUnavailable, HalfstepError, InvalidSettings, RefusedValue
 from halfstep.failpoints import reach
-from halfstep.sqlstates import explain, is_read_only, meaning, unavailable
+from halfstep.sqlstates import is_read_only, meaning, unavailable
 from halfstep.statements import statement
 
 Row = Mapping[str, Any]
@@ -72,9 +74,11 @@ class Database:
         self._url = parse_url(url)
         self._engine: sa.Engine | None = None
         self._connection: sa.Connection | None = None
+        self.in_transaction = False
+        """Whether what is done is committed by `transaction`, and not by each statement."""
 
     def run(self, name: str, /, **parameters: Any) -> list[Row]:
-        """The rows of `sql/<name>.sql`; one statement, one commit. Raises HalfstepError (see `explain`)."""
+        """The rows of `sql/<name>.sql`; one statement, one commit. Raises HalfstepError (see `meaning`)."""
         reach(f"{name}.before")
         rows = self.write(statement(name), parameters)
         reach(f"{name}.after", self._lose_the_reply)
@@ -92,7 +96,7 @@ class Database:
         except DBAPIError as error:
             if error.connection_invalidated or self._is_broken() or is_read_only(error):
                 self.close()
-            raise explain(error) from error
+            raise meaning(error) from error
         except ValueError as error:  # the driver refuses a NUL before anything is sent
             raise RefusedValue(str(error)) from error
 
@@ -101,7 +105,7 @@ class Database:
         try:
             cursor = self._connected().connection.cursor()
         except DBAPIError as error:
-            raise explain(error) from error
+            raise meaning(error) from error
         try:
             cursor.execute(text)
         except psycopg2.Error as error:
@@ -116,6 +120,7 @@ class Database:
         lock_seconds, statement_seconds: longest wait for a lock, longest statement; None: as always.
         """
         self.execute(f"BEGIN; {_DURABLY}")
+        self.in_transaction = True
         try:
             for name, seconds in (("lock_timeout", lock_seconds), ("statement_timeout", statement_seconds)):
                 if seconds is not None:
@@ -125,6 +130,8 @@ class Database:
         except BaseException:
             self._roll_back()
             raise
+        finally:
+            self.in_transaction = False
         self.execute("COMMIT")
 
     def close(self) -> None:
@@ -248,27 +255,20 @@ def connect_arguments(settings: ConnectionSettings, *, with_options: bool) -> di
 
 
 def execute_on(connection: Any, sql: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
-    """The first row of a statement run in the caller's transaction: a SQLAlchemy Connection or Session, or a DB-API one."""
-    if isinstance(connection, Database):
-        return tuple(connection.write(sql, parameters)[0].values())
-    try:
-        if hasattr(connection, "exec_driver_sql"):
-            return tuple(connection.exec_driver_sql(sql, dict(parameters)).one())
-        if hasattr(connection, "connection") and callable(connection.connection):  # a SQLAlchemy Session
-            return tuple(connection.connection().exec_driver_sql(sql, dict(parameters)).one())
-        with connection.cursor() as cursor:
-            cursor.execute(sql, dict(parameters))
-            return tuple(cursor.fetchone())
-    except DBAPIError as error:
-        raise explain(error) from error
-    except psycopg2.Error as error:
-        raise meaning(error) from error
+    """The first row of a statement in the caller's transaction; parameters as in `%(name)s`, connections as for `enqueue`."""
+    with in_our_words(), opened(connection) as caller:
+        return caller.ask(sql, parameters)
 
 
 @contextmanager
 def owned_connection(url: str | None) -> Iterator[Database]:
     """A connection of our own, for callers that bring none. Raises InvalidSettings when there is no URL."""
     address = url or os.environ.get("HALFSTEP_DATABASE_URL")
+    if not address and running() is not None:
+        raise InvalidSettings(
+            "The body of a task is not given halfstep's database: make a connection of your own in it, as a role that may"
+            " enqueue, and pass that."
+        )
     if not address:
         raise InvalidSettings("There is no database: set HALFSTEP_DATABASE_URL, or pass a connection.")
     database = Database(address)

@@ -50,6 +50,22 @@ class LoginRefused(DatabaseUnavailable):
     """The database refuses this login; check the user, password and database name in HALFSTEP_DATABASE_URL."""
 
 
+class UnusableConnection(HalfstepError):
+    """What was passed is no connection that halfstep can use."""
+
+
+class AbortedTransaction(HalfstepError):
+    """Your transaction is aborted by an earlier error; roll it back (or to a savepoint before that error) and begin again."""
+
+
+class ReadOnlyTransaction(HalfstepError):
+    """Your transaction is read-only, so nothing can be enqueued in it; begin one that may write, on the primary server."""
+
+
+class SerializationFailure(HalfstepError):
+    """The server could not keep your transaction apart from another one; roll it back and repeat all of it."""
+
+
 class RefusedValue(HalfstepError):
     """The server refused a value in this statement; nothing of the statement was done."""
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import psycopg2
-from sqlalchemy.exc import DBAPIError
-
+from halfstep.callers import names_of
 from halfstep.errors import (
+    AbortedTransaction,
     DatabaseUnavailable,
     HalfstepError,
     InvalidTask,
     LockNotGranted,
     LoginRefused,
     NotPermitted,
+    ReadOnlyTransaction,
     RefusedValue,
     SchemaMismatch,
+    SerializationFailure,
+    UnusableConnection,
 )
+from halfstep.signatures import mistakes
 
 REFUSALS = {
     "0A": "not supported: on some versions of the server an escape in JSON for a character that the database's encoding lacks",
@@ -33,47 +36,125 @@ what was refused for want of it may be all right), locks and prerequisites (55),
 internal errors (XX).
 """
 
-
-def explain(error: DBAPIError) -> HalfstepError:
-    """The error of ours that says what a driver's error means to the user."""
-    return meaning(error.orig) if isinstance(error.orig, psycopg2.Error) else DatabaseUnavailable(_first_line(error.orig))
+OURS = "HALFSTEP_DATABASE_URL"
+THEIRS = "the address that the connection was made with"
 
 
-def is_read_only(error: DBAPIError) -> bool:
+def is_read_only(error: BaseException) -> bool:
     """After a failover a connection may lead to a standby, and would for ever."""
-    return getattr(error.orig, "pgcode", None) == "25006"
+    return _told(_origin(error))[0] == "25006"
 
 
-def meaning(error: psycopg2.Error) -> HalfstepError:
-    """The same of an error that comes from the driver itself."""
-    message = _first_line(error)
-    match error.pgcode or "":
+def meaning(error: BaseException, *, address: str = OURS) -> HalfstepError:
+    """The error of ours that says what a driver's, or SQLAlchemy's of a driver, means to the user.
+
+    address: where the user has said which server it is.
+    """
+    code, message = _told(_origin(error))
+    match code:
         case "HS001":
             return InvalidTask(message)
         case "HS002":
             return NotPermitted(message)
         case "42501":
             return NotPermitted(f"This database role may not do this: {message}")
-        case "3F000" | "42P01" | "42883" | "42703":
+        case "42883":
+            return _no_function(message)
+        case "3F000" | "42P01" | "42703":
             return SchemaMismatch(f"The database has no current halfstep schema ({message}); run `halfstep migrate`.")
         case "55P03" | "40P01":
             return LockNotGranted(f"The database is in use: {message}.")
         case code if code[:2] in REFUSALS:
             return RefusedValue(message)
         case "" | "57P01" | "57P02" | "57P03" | "53300" | "28P01" | "28000" | "3D000":
-            return unavailable(message)
+            return unavailable(message, address=address)
         case code:
             return DatabaseUnavailable(f"The database answered with an error: {message} (SQLSTATE {code}).")
 
 
-def unavailable(message: str) -> DatabaseUnavailable:
-    """Why no connection could be made."""
+def callers_meaning(error: BaseException) -> HalfstepError | None:
+    """The same on a connection that its caller has brought: it is the caller's transaction that is to be repeated or ended.
+
+    None: the error is neither a driver's nor the network's.
+    """
+    origin = _origin(error)
+    code, message = _told(origin)
+    kinds = {*names_of(origin)}
+    match code:
+        case "25P02":
+            return AbortedTransaction()
+        case "25006":
+            return ReadOnlyTransaction()
+        case "40001" | "40P01":
+            return SerializationFailure(
+                f"The server could not keep your transaction apart from another ({message}); roll it back and repeat all of it."
+            )
+        case code if code[:2] == "08":
+            return unavailable(message, address=THEIRS)
+        case code if code:
+            return meaning(origin, address=THEIRS)
+    if kinds & {"sqlalchemy.PendingRollbackError", "django.TransactionManagementError"}:
+        return AbortedTransaction()
+    if "sqlalchemy.MissingGreenlet" in kinds:
+        return UnusableConnection("This engine is asyncio's: `await halfstep.aio.enqueue(…)` takes it, with the same arguments.")
+    if kinds & {"builtins.OSError", "sqlalchemy.TimeoutError"} or isinstance(origin.__cause__, OSError) or _is_operational(kinds):
+        return unavailable(message, address=THEIRS)
+    if kinds & _MISUSES:
+        return UnusableConnection(
+            f"The connection can't be used ({message}); pass one that is open and that nothing else uses now."
+        )
+    return None
+
+
+_MISUSES = {
+    "asyncpg.InterfaceError",
+    "django.Error",
+    "django.SynchronousOnlyOperation",
+    "pg8000.Error",
+    "psycopg.Error",
+    "psycopg2.Error",
+    "sqlalchemy.Error",  # of its adapters for asyncio
+    "sqlalchemy.InvalidRequestError",
+}
+"""Errors that the server has no part in."""
+
+
+def unavailable(message: str, *, address: str = OURS) -> DatabaseUnavailable:
+    """Why no connection could be made, or why it broke."""
     line = _first_line(message)
     if any(words in line for words in ("password", "authentication", "no pg_hba.conf entry")):
-        return LoginRefused(f"The database can't be used: {line}; check the user and password in HALFSTEP_DATABASE_URL.")
+        return LoginRefused(f"The database can't be used: {line}; check the user and password in {address}.")
     if "does not exist" in line:
-        return LoginRefused(f"The database can't be used: {line}; check the names in HALFSTEP_DATABASE_URL.")
-    return DatabaseUnavailable(f"The database can't be used: {line}; check HALFSTEP_DATABASE_URL and that the server runs.")
+        return LoginRefused(f"The database can't be used: {line}; check the names in {address}.")
+    return DatabaseUnavailable(f"The database can't be used: {line}; check {address} and that the server runs.")
+
+
+def _no_function(message: str) -> HalfstepError:
+    wrong = mistakes(message)
+    if wrong:
+        return InvalidTask(f"No function takes these arguments ({message}): {wrong}.")
+    return SchemaMismatch(
+        f"The database has no current halfstep schema ({message}); run `halfstep migrate`, or if it did run,"
+        " cast the arguments as docs/reference/sql.md says."
+    )
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What a driver has said, below what SQLAlchemy and Django have made of it."""
+    below = getattr(error, "orig", None) or error.__cause__
+    wraps = any(kind.startswith(("sqlalchemy.", "django.")) for kind in names_of(error))
+    return _origin(below) if wraps and isinstance(below, BaseException) else error
+
+
+def _told(error: BaseException) -> tuple[str, str]:
+    """The SQLSTATE, empty if the server has said nothing, and the sentence."""
+    fields = error.args[0] if error.args and isinstance(error.args[0], dict) else {}  # of pg8000
+    code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or fields.get("C") or ""
+    return code, _first_line(fields.get("M") or error)
+
+
+def _is_operational(kinds: set[str]) -> bool:
+    return any(kind.endswith(".OperationalError") for kind in kinds)
 
 
 def _first_line(error: object) -> str:
