@@ -97,7 +97,7 @@ def callers_meaning(error: BaseException) -> HalfstepError | None:
         return AbortedTransaction()
     if "sqlalchemy.MissingGreenlet" in kinds:
         return UnusableConnection("This engine is asyncio's: `await halfstep.aio.enqueue(…)` takes it, with the same arguments.")
-    if kinds & {"builtins.OSError", "sqlalchemy.TimeoutError"} or isinstance(origin.__cause__, OSError) or _is_operational(kinds):
+    if kinds & {"builtins.OSError", "sqlalchemy.TimeoutError"} or _is_of_the_network(origin, kinds):
         return unavailable(message, address=THEIRS)
     if kinds & _MISUSES:
         return UnusableConnection(
@@ -153,8 +153,11 @@ def _told(error: BaseException) -> tuple[str, str]:
     return code, _first_line(fields.get("M") or error)
 
 
-def _is_operational(kinds: set[str]) -> bool:
-    return any(kind.endswith(".OperationalError") for kind in kinds)
+def _is_of_the_network(error: BaseException, kinds: set[str]) -> bool:
+    operational = any(kind.endswith(".OperationalError") for kind in kinds)
+    return (
+        operational or isinstance(error.__cause__, OSError) or "network error" in str(error)
+    )  # pg8000's has no class of its own
 
 
 def _first_line(error: object) -> str:

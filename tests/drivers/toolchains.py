@@ -1,0 +1,184 @@
+"""Programs in other languages that call us by their own drivers: how they are made, and how a test talks to them.
+
+Packages come from the languages' registries by their own clients, and lie with what is built of them in the user's cache folder
+(HALFSTEP_TEST_CACHE names another), never in the repository.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import pytest
+import sqlalchemy as sa
+
+HERE = Path(__file__).parent
+PATIENCE = 600
+"""Seconds for what a registry sends and a compiler makes, the first time."""
+
+
+class Parameter(NamedTuple):
+    """as_: text, json, bigint, seconds (an interval) or moment; the program takes what its language has for it."""
+
+    as_: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One transaction: statements that may fail, one whose first value is wanted, and its end."""
+
+    sql: str
+    parameters: Sequence[Parameter] = ()
+    commit: bool = True
+    before: Sequence[str] = ()
+    mode: str = ""
+
+
+class Answer(NamedTuple):
+    """The value, or the SQLSTATE and the driver's message."""
+
+    value: Any = None
+    sqlstate: str | None = None
+    message: str | None = None
+
+
+@dataclass(slots=True)
+class Program:
+    """A program that answers one request a line. mark: how its driver writes the n-th parameter."""
+
+    command: Sequence[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    mark: Callable[[int], str] = "${}".format
+    write: Callable[[str, Request], str] = lambda url, request: _as_json(url, request)
+    read: Callable[[str], Answer] = lambda line: Answer(**json.loads(line))
+    _process: subprocess.Popen[str] | None = None
+
+    def ask(self, url: str, request: Request) -> Answer:
+        """Does what the request says."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
+                env={**os.environ, **self.environment},
+            )  # fmt: skip
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(self.write(url, request) + "\n")
+        self._process.stdin.flush()
+        return self.read(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """The program ends."""
+        if self._process is not None:
+            self._process.communicate()
+
+
+def node() -> Program:
+    """`pg` on Node."""
+    _need("node", "npm")
+    folder = _cached("node-pg-8")
+    _make(folder / "node_modules" / "pg", ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "pg@8"])
+    return Program(["node", str(HERE / "node" / "callers.cjs")], {"NODE_PATH": str(folder / "node_modules")})
+
+
+def go() -> Program:
+    """pgx on Go."""
+    _need("go")
+    source = HERE / "go"
+    text = b"".join(file.read_bytes() for file in sorted(source.iterdir()))
+    built = _cached("go-pgx") / hashlib.sha256(text).hexdigest()[:16]
+    _make(built, ["go", "build", "-o", str(built), "."], cwd=source)
+    return Program([str(built)])
+
+
+def java() -> Program:
+    """JDBC on Java."""
+    _need("java", "mvn")
+    version = "42.7.7"
+    folder = _cached("java-jdbc")
+    jar = folder / f"postgresql-{version}.jar"
+    _make(
+        jar,
+        ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact=org.postgresql:postgresql:{version}", f"-DoutputDirectory={folder}"],
+    )
+    command = ["java", "-cp", str(jar), str(HERE / "java" / "Callers.java")]
+    return Program(command, mark=lambda n: "?", write=_as_fields, read=_of_fields)
+
+
+LANGUAGES: dict[str, Callable[[], Program]] = {"Node": node, "Go": go, "Java": java}
+
+
+def _need(*commands: str) -> None:
+    missing = [command for command in commands if shutil.which(command) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} can't be run here")
+
+
+def _cached(name: str) -> Path:
+    given = os.environ.get("HALFSTEP_TEST_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(given) if given else Path.home() / ".cache") / "halfstep-tests" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _make(wanted: Path, command: Sequence[str], cwd: Path | None = None) -> None:
+    """Runs the command unless what it makes is there. Other test processes wait for it."""
+    with _alone(wanted.parent.parent / f"{wanted.name}.lock"):
+        if wanted.exists():
+            return
+        made = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
+        if made.returncode != 0 or not wanted.exists():
+            lines = (made.stderr or made.stdout).strip().splitlines() or ["no word"]
+            pytest.skip(f"{command[0]} can't get or build {wanted.name}: {lines[-1]}")
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _as_json(url: str, request: Request) -> str:
+    parameters = [{"as": as_, "value": value} for as_, value in request.parameters]
+    return json.dumps(
+        {
+            "url": url,
+            "sql": request.sql,
+            "parameters": parameters,
+            "commit": request.commit,
+            "before": list(request.before),
+            "mode": request.mode,
+        }
+    )
+
+
+def _as_fields(url: str, request: Request) -> str:
+    """For Java, which has no JSON of its own."""
+    parts = sa.make_url(url)
+    login = urlencode({"user": parts.username, "password": parts.password, **parts.query, **_unspecified(request)})
+    address = f"jdbc:postgresql://{parts.host}:{parts.port}/{parts.database}?{login}"
+    values = [(as_, json.dumps(value) if as_ == "json" else str(value)) for as_, value in request.parameters]
+    fields = [address, "commit" if request.commit else "rollback", str(len(request.before)), *request.before, request.sql]
+    return " ".join(base64.b64encode(text.encode()).decode() for text in [*fields, *(part for pair in values for part in pair)])
+
+
+def _unspecified(request: Request) -> dict[str, str]:
+    return {"stringtype": request.mode} if request.mode else {}
+
+
+def _of_fields(line: str) -> Answer:
+    kind, _, text = line.strip().partition(" ")
+    said = base64.b64decode(text).decode()
+    return Answer(said) if kind == "value" else Answer(None, kind, said)
