@@ -88,8 +88,9 @@ def node() -> Program:
     """`pg` on Node."""
     _need("node", "npm")
     folder = _cached("node-pg-8")
-    _make(folder / "node_modules" / "pg", ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "pg@8"])
-    return Program(["node", str(HERE / "node" / "callers.cjs")], {"NODE_PATH": str(folder / "node_modules")})
+    modules = folder / "node_modules"
+    _make(modules, ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "pg@8"])
+    return Program(["node", str(HERE / "node" / "callers.cjs")], {"NODE_PATH": str(modules)})
 
 
 def go() -> Program:
@@ -133,14 +134,16 @@ def _cached(name: str) -> Path:
 
 
 def _make(wanted: Path, command: Sequence[str], cwd: Path | None = None) -> None:
-    """Runs the command unless what it makes is there. Other test processes wait for it."""
-    with _alone(wanted.parent.parent / f"{wanted.name}.lock"):
-        if wanted.exists():
+    """Runs the command unless what it makes is there, and whole. Other test processes wait for it."""
+    whole = wanted.parent / f"{wanted.name}.made"
+    with _alone(wanted.parent / f"{wanted.name}.lock"):
+        if wanted.exists() and whole.exists():
             return
         made = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
         if made.returncode != 0 or not wanted.exists():
             lines = (made.stderr or made.stdout).strip().splitlines() or ["no word"]
             pytest.skip(f"{command[0]} can't get or build {wanted.name}: {lines[-1]}")
+        whole.touch()
 
 
 @contextmanager

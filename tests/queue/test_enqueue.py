@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -125,6 +126,12 @@ def test_without_a_connection_the_environment_names_the_database(
     assert count(database) == 1
 
 
+def test_in_a_body_the_advice_is_one_that_can_be_followed_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("halfstep.context._running", object())
+    with pytest.raises(InvalidSettings, match=r"make a connection of your own in it, as a role that may enqueue, and pass that"):
+        enqueue(None, "bash")
+
+
 # -- many ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +179,56 @@ def test_one_bad_task_refuses_all_and_is_named_by_its_number(database: Database)
         with pytest.raises(InvalidTask, match=rf"^Task {place + 1}: max_attempts must be 1 to 1000$"), database.transaction():
             enqueue_many(database, bad)
     assert count(database) == 0
+
+
+def test_of_tasks_that_are_no_json_none_is_stored_whatever_was_before_them(
+    raw_connect: Callable[[], Any], database: Database
+) -> None:
+    theirs = raw_connect()
+    with pytest.raises(InvalidTask, match=r"^Task 5001: The task is not plain JSON"):
+        enqueue_many(theirs, [*[NewTask("bash", {}, {})] * 5_000, NewTask("bash", {"x": b""}, {})])
+    theirs.commit()
+    assert count(database) == 0
+
+
+def test_many_tasks_are_all_or_none_where_each_statement_is_committed(raw_connect: Callable[[], Any], database: Database) -> None:
+    theirs = raw_connect()
+    theirs.autocommit = True
+    bad = [*[NewTask("bash", {}, {})] * 5_000, NewTask("bash", {}, {"timeout": -1})]
+    for connection in (theirs, database):
+        with pytest.raises(InvalidTask, match=r"^Task 5001: The timeout"):
+            enqueue_many(connection, bad)
+    assert count(database) == 0
+    assert len(enqueue_many(theirs, bad[:-1])) == count(database)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "sentence"),
+    [
+        (NewTask("bash", {}, {}), r"^The tasks are several NewTask\(.*such as a list of them, not NewTask"),
+        ("bash", "not str"),
+        (None, "not NoneType"),
+        ({"operator": "bash"}, "not dict"),
+        ([NewTask("bash", {}, {}), ("bash", {})], r"^Task 2: It is no NewTask\(operator, args, options\) but tuple"),
+        ([NewTask("bash", {}, None)], "options must be a dict, not NoneType"),  # type: ignore[arg-type]
+    ],
+    ids=["one task", "a name", "nothing", "a dict", "a tuple", "no options"],
+)
+def test_what_is_not_several_tasks_is_refused_in_one_sentence(database: Database, tasks: Any, sentence: str) -> None:
+    with pytest.raises(InvalidTask, match=sentence):
+        enqueue_many(database, tasks)
+    assert count(database) == 0
+
+
+def test_times_may_be_timedeltas(database: Database, reports: Reports) -> None:
+    second = timedelta(seconds=1)
+    task = reports.show(enqueue(database, "bash", timeout=90 * second, backoff_base=2 * second, backoff_cap=4 * second))
+    assert (task["timeout"], task["backoff_base"], task["backoff_cap"]) == (90, 2, 4)
+
+
+def test_a_period_may_be_told_as_postgresql_tells_it(database: Database) -> None:
+    held = enqueue(database, "bash", unique_key="k", unique_for="1 day")
+    assert enqueue(database, "bash", unique_key="k") == held
 
 
 def test_the_last_task_alone_in_its_chunk_is_named_too(database: Database) -> None:
@@ -225,6 +282,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"queue": "no such!"}, "queue name has 1 to 63"),
     ({"queue": ""}, "queue name has 1 to 63"),
     ({"prioritty": 1}, "no task option prioritty"),
+    ({"operator": None}, r"operator must be a name \(a str\), not NoneType"),
+    ({"operator": print}, r"operator must be a name \(a str\), not builtin_function_or_method"),
+    ({"operator": 5}, r"operator must be a name \(a str\), not int"),
+    ({"run_at": timedelta(hours=1)}, "run_at must be a moment, not a timedelta"),
+    ({"unique_key": "k", "unique_for": "soon"}, "invalid input syntax for type interval"),
+    ({"args": {"x": functools.reduce(lambda inner, _: [inner], range(100_000), 1)}}, "nested too deeply"),
 ]
 
 
