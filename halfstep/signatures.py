@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Argument(NamedTuple):
+    """advice: the type that always fits. taken: all types that some form of the function takes."""
+
+    advice: str
+    taken: frozenset[str]
+
+
+_TEXT = frozenset({"text", "character varying", "character", "name"})
+_WHOLE = frozenset({"integer", "smallint", "bigint"})
+_NUMBER = _WHOLE | {"double precision", "real", "numeric"}
+_MOMENT = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
+_PERIOD = frozenset({"interval", "time without time zone"})
+
+_NAME = Argument("text", _TEXT)
+_JSON = Argument("jsonb", _TEXT | {"jsonb", "json"})
+_COUNT = Argument("integer", _WHOLE)
+_DURATION = Argument("double precision", _NUMBER | _TEXT | {"interval"})
 
 _TASK = {
-    "operator": "text", "args": "jsonb", "queue": "text", "priority": "integer", "run_at": "timestamp with time zone",
-    "unique_key": "text", "unique_for": "interval", "placement": "text", "cluster": "text", "timeout": "double precision",
-    "max_attempts": "integer", "backoff_base": "double precision", "backoff_cap": "double precision", "at_most_once": "boolean",
-    "labels": "jsonb",
+    "operator": _NAME, "args": _JSON, "queue": _NAME, "priority": _COUNT, "run_at": Argument("timestamp with time zone", _MOMENT),
+    "unique_key": _NAME, "unique_for": Argument("interval", _PERIOD), "placement": _NAME, "cluster": _NAME, "timeout": _DURATION,
+    "max_attempts": _COUNT, "backoff_base": _DURATION, "backoff_cap": _DURATION,
+    "at_most_once": Argument("boolean", frozenset({"boolean"})), "labels": _JSON,
 }  # fmt: skip
-FUNCTIONS = {"enqueue": _TASK, "enqueue_many": {"tasks": "jsonb"}}
-"""Arguments and types of the functions for producers, in their order."""
+FUNCTIONS: Mapping[str, Mapping[str, Argument]] = {"enqueue": _TASK, "enqueue_many": {"tasks": _JSON}}
+"""Arguments of the functions for producers, in their order."""
 
-_ALIKE = {
-    "text": {"character varying", "character", "name"},
-    "integer": {"smallint"},
-    "double precision": {"real", "numeric", "bigint", "integer", "smallint"},
-    "timestamp with time zone": {"timestamp without time zone", "date"},
-    "interval": {"time without time zone"},
-}
-"""What PostgreSQL casts by itself."""
+_ALIKE = (("args", "labels"), ("timeout", "backoff_base", "backoff_cap"))
+"""Arguments that no form of `enqueue` takes of two types."""
 _MISSING = re.compile(r"function (?:halfstep\.)?(\w+)\((.*)\) does not exist")
 
 
@@ -35,14 +50,23 @@ def mistakes(message: str) -> str | None:
         return None
     given = [part.rpartition(" => ") for part in told[2].split(", ") if part]
     if len(given) > len(expected):
-        return f"it takes at most {len(expected)} arguments"
-    named = [(name or list(expected)[n], kind) for n, (name, _, kind) in enumerate(given)]
-    unknown = [name for name, _ in named if name not in expected]
+        return f"it takes no more than {', '.join(expected)}"
+    types = {name or list(expected)[n]: kind for n, (name, _, kind) in enumerate(given) if kind != "unknown" or name}
+    unknown = [name for name in types if name not in expected]
     if unknown:
         return f"it has no argument {', '.join(unknown)}; there are {', '.join(expected)}"
-    casts = [
-        f"{name} to {expected[name]}"
-        for name, kind in named
-        if kind not in {"unknown", expected[name], *_ALIKE.get(expected[name], ())}
-    ]
-    return f"cast {', '.join(casts)}" if casts else None
+    wrong = [name for name, kind in types.items() if kind not in expected[name].taken | {"unknown"}] or _mixed(types)
+    return f"cast {', '.join(f'{name} to {expected[name].advice}' for name in wrong)}" if wrong else None
+
+
+def _mixed(types: Mapping[str, str]) -> list[str]:
+    """Arguments of one kind whose types differ."""
+    for names in _ALIKE:
+        given = {name: _sort(types[name]) for name in names if types.get(name, "unknown") != "unknown"}
+        if len({*given.values()}) > 1:
+            return [*given]
+    return []
+
+
+def _sort(kind: str) -> str:
+    return "text" if kind in _TEXT else "number" if kind in _NUMBER else kind
