@@ -135,7 +135,7 @@ def _no_function(message: str) -> HalfstepError:
         return InvalidTask(f"No function takes these arguments ({message}): {wrong}.")
     return SchemaMismatch(
         f"The database has no current halfstep schema ({message}); run `halfstep migrate`, or if it did run,"
-        " cast the arguments as docs/reference/sql.md says."
+        " name the arguments after args, and cast them as docs/reference/sql.md says."
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 
 from drivers.looking import Look
+from drivers.toolchains import LANGUAGES, Program
 from halfstep.database import Database
 
 
@@ -32,3 +33,18 @@ def onlooker(drivers_url: str) -> Iterator[Database]:
 def look(onlooker: Database) -> Look:
     """What is committed to the queue of this test."""
     return Look(onlooker, f"q{secrets.token_hex(6)}")
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Callable[[str], Program]]:
+    """The program of a language; one serves all tests."""
+    running: dict[str, Program] = {}
+    with ExitStack() as stack:
+
+        def start(language: str) -> Program:
+            if language not in running:
+                running[language] = LANGUAGES[language]()
+                stack.callback(running[language].close)
+            return running[language]
+
+        yield start

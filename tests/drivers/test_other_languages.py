@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
 
 import pytest
 
 from drivers.looking import Look
 from drivers.toolchains import LANGUAGES, Parameter, Program, Request
 from halfstep import enqueue
+from waiting import PATIENCE
 
 ARGS = {"command": "true", "text": 'né € 😀 "quoted" \\ %s :y ?'}
 every_language = pytest.mark.parametrize("language", LANGUAGES)
-
-
-@pytest.fixture(scope="session")
-def programs() -> Iterator[Callable[[str], Program]]:
-    """The program of a language; one serves all tests."""
-    running: dict[str, Program] = {}
-    with ExitStack() as stack:
-
-        def start(language: str) -> Program:
-            if language not in running:
-                running[language] = LANGUAGES[language]()
-                stack.callback(running[language].close)
-            return running[language]
-
-        yield start
 
 
 @pytest.fixture
@@ -87,3 +75,21 @@ def test_moments_of_the_language_are_taken(program: Program, drivers_url: str, l
     sql, parameters = call(program, look, f"run_at => {program.mark(4)}")
     assert program.ask(drivers_url, Request(sql, [*parameters, Parameter("moment", moment)])).sqlstate is None
     assert look.task()["run_at"].isoformat() == "2100-01-02T03:04:05+00:00"
+
+
+def test_psql_passes_what_it_was_given_as_variables(drivers_url: str, look: Look) -> None:
+    if shutil.which("psql") is None:
+        pytest.skip("psql can't be run here")
+    call = "SELECT halfstep.enqueue('bash', :'args', queue => :'queue', priority => :priority);"
+    variables = [f"--set=args={json.dumps(ARGS)}", f"--set=queue={look.queue}", "--set=priority=7", "--set=ON_ERROR_STOP=1"]
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        command = ["psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", *variables, drivers_url]
+        return subprocess.run(command, input=script, capture_output=True, text=True, timeout=PATIENCE, encoding="utf-8")
+
+    assert run(f"BEGIN; {call} ROLLBACK;").returncode == 0
+    assert look.ids() == []
+    id = run(f"BEGIN; {call} COMMIT;").stdout
+    assert (look.task()["id"], look.task()["args"], look.task()["priority"]) == (int(id), ARGS, 7)
+    refused = run("\\set VERBOSITY verbose\nSELECT halfstep.enqueue('bash', '[1]');")
+    assert "HS001: The args must be a JSON object" in refused.stderr
