@@ -97,6 +97,12 @@ def callers_meaning(error: BaseException) -> HalfstepError | None:
         return AbortedTransaction()
     if "sqlalchemy.MissingGreenlet" in kinds:
         return UnusableConnection("This engine is asyncio's: `await halfstep.aio.enqueue(…)` takes it, with the same arguments.")
+    if "builtins.RuntimeError" in kinds and " loop" in str(origin):  # asyncio's have no class of their own
+        return UnusableConnection(
+            "The connection was made in another event loop; pass one that is made in the loop that uses it."
+        )
+    if "psycopg_pool.PoolClosed" in kinds:
+        return UnusableConnection(f"The pool can't be used ({message}); pass one that is open.")
     if kinds & {"builtins.OSError", "sqlalchemy.TimeoutError"} or _is_of_the_network(origin, kinds):
         return unavailable(message, address=THEIRS)
     if kinds & _MISUSES:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from drivers.looking import Look
-from drivers.toolchains import LANGUAGES, Program
+from drivers.toolchains import LANGUAGES, MissingToolchain, Program
 from halfstep.database import Database
 
 
@@ -39,11 +39,18 @@ def look(onlooker: Database) -> Look:
 def programs() -> Iterator[Callable[[str], Program]]:
     """The program of a language; one serves all tests."""
     running: dict[str, Program] = {}
+    missing: dict[str, str] = {}
     with ExitStack() as stack:
 
         def start(language: str) -> Program:
+            if language in missing:
+                pytest.skip(missing[language])
             if language not in running:
-                running[language] = LANGUAGES[language]()
+                try:
+                    running[language] = LANGUAGES[language]()
+                except MissingToolchain as error:
+                    missing[language] = str(error)
+                    pytest.skip(missing[language])
                 stack.callback(running[language].close)
             return running[language]
 

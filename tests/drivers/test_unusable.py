@@ -132,6 +132,43 @@ def test_a_pool_of_psycopg2_is_no_connection_and_a_connection_of_it_is(drivers_u
     assert len(look.ids()) == 1
 
 
+UNREADY: dict[str, tuple[Callable[[str], Any], str]] = {
+    "a pool of psycopg that is not open": (
+        lambda url: psycopg_pool.AsyncConnectionPool(url, open=False), "The pool can't be used"
+    ),
+    "a pool of asyncpg that was not awaited": (lambda url: asyncpg.create_pool(url), r"can't be used \(pool is not initialized"),
+    "a connection of asyncpg's pool that was not awaited": (lambda url: asyncpg.create_pool(url).acquire(), "enter it"),
+    "a SQLAlchemy connection that was not awaited": (
+        lambda url: create_async_engine(async_callers.url_for(url, "asyncpg")).connect(), "has not been started"
+    ),
+    "a SQLAlchemy session without an engine": (lambda _: AsyncSession(), "bind"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "sentence"), UNREADY.values(), ids=list(UNREADY))
+def test_under_asyncio_what_is_not_ready_is_told(make: Callable[[str], Any], sentence: str, drivers_url: str) -> None:
+    async def scene() -> None:
+        await aio.enqueue(make(drivers_url), "bash")
+
+    with pytest.raises(UnusableConnection, match=sentence):
+        asyncio.run(scene())
+
+
+def test_a_pool_that_is_closed_is_told(drivers_url: str) -> None:
+    with psycopg_pool.ConnectionPool(drivers_url, min_size=1) as pool:
+        pass
+    with pytest.raises(UnusableConnection, match="The pool can't be used"):
+        enqueue(pool, "bash")
+
+
+def test_a_connection_of_another_event_loop_is_told(drivers_url: str) -> None:
+    connection = asyncio.run(asyncpg.connect(drivers_url))
+    with pytest.raises(UnusableConnection, match="made in another event loop"):
+        asyncio.run(aio.enqueue(connection, "bash"))
+    with suppress(RuntimeError):
+        connection.terminate()
+
+
 # -- the server is not there, or lets nobody in
 
 

@@ -17,15 +17,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Timer
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-import pytest
 import sqlalchemy as sa
 
+from waiting import PATIENCE
+
 HERE = Path(__file__).parent
-PATIENCE = 600
+FETCHING = 300
 """Seconds for what a registry sends and a compiler makes, the first time."""
+
+
+class MissingToolchain(Exception):
+    """What a language needs can't be had here."""
 
 
 class Parameter(NamedTuple):
@@ -74,9 +80,10 @@ class Program:
             )  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(self.write(url, request) + "\n")
-        self._process.stdin.flush()
-        return self.read(self._process.stdout.readline())
+        with ends_in_time(self._process):
+            self._process.stdin.write(self.write(url, request) + "\n")
+            self._process.stdin.flush()
+            return self.read(self._process.stdout.readline())
 
     def close(self) -> None:
         """The program ends."""
@@ -117,13 +124,24 @@ def java() -> Program:
     return Program(command, mark=lambda n: "?", write=_as_fields, read=_of_fields)
 
 
+@contextmanager
+def ends_in_time(process: subprocess.Popen[str]) -> Iterator[None]:
+    """A program that does not answer is killed."""
+    timer = Timer(PATIENCE, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 LANGUAGES: dict[str, Callable[[], Program]] = {"Node": node, "Go": go, "Java": java}
 
 
 def _need(*commands: str) -> None:
     missing = [command for command in commands if shutil.which(command) is None]
     if missing:
-        pytest.skip(f"{' and '.join(missing)} can't be run here")
+        raise MissingToolchain(f"{' and '.join(missing)} can't be run here")
 
 
 def _cached(name: str) -> Path:
@@ -139,10 +157,13 @@ def _make(wanted: Path, command: Sequence[str], cwd: Path | None = None) -> None
     with _alone(wanted.parent / f"{wanted.name}.lock"):
         if wanted.exists() and whole.exists():
             return
-        made = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
+        try:
+            made = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=FETCHING)
+        except subprocess.TimeoutExpired:
+            raise MissingToolchain(f"{command[0]} did not get or build {wanted.name} in {FETCHING} s") from None
         if made.returncode != 0 or not wanted.exists():
             lines = (made.stderr or made.stdout).strip().splitlines() or ["no word"]
-            pytest.skip(f"{command[0]} can't get or build {wanted.name}: {lines[-1]}")
+            raise MissingToolchain(f"{command[0]} can't get or build {wanted.name}: {lines[0]}")
         whole.touch()
 
 
