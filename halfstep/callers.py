@@ -163,8 +163,11 @@ def sqlalchemy(connection: Any) -> Caller:
     refuse_other_databases(connection.dialect.name)
     refuse_closed(connection.closed)
 
+    # Drivers of libpq take names whatever style their engine was told to use for its own statements.
+    style = "pyformat" if connection.dialect.driver.startswith("psycopg") else connection.dialect.paramstyle
+
     def ask(sql: str, parameters: Parameters) -> Sequence[Any]:
-        return tuple(connection.exec_driver_sql(*in_style(sql, parameters, connection.dialect.paramstyle)).one())
+        return tuple(connection.exec_driver_sql(*in_style(sql, parameters, style)).one())
 
     return Caller(ask, commits=_autocommits(connection.connection.dbapi_connection))
 

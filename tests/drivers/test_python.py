@@ -17,6 +17,7 @@ from halfstep.errors import (
     SerializationFailure,
     UnusableConnection,
 )
+from halfstep.testing import assert_enqueued
 
 ARGS = {"command": "true", "text": 'né € 😀 "quoted" \\ %s %(x)s :y ? $1', "deep": [{"n": 1.5}, None]}
 every_caller = pytest.mark.parametrize("caller", CALLERS.values(), ids=list(CALLERS))
@@ -72,6 +73,15 @@ def test_an_error_is_one_sentence_and_leaves_the_transaction_to_its_owner(held: 
     id = enqueue(held.passed, "bash", queue=look.queue)
     held.commit()
     assert look.ids() == [id]
+
+
+@every_caller
+def test_the_helper_for_tests_finds_it_in_the_same_transaction(held: Held, look: Look) -> None:
+    id = enqueue(held.passed, "bash", {"n": 1, "m": 2}, queue=look.queue)
+    assert assert_enqueued(held.passed, operator="bash", args={"n": 1}, queue=look.queue) == id
+    with pytest.raises(AssertionError, match=f"there are: {id} bash .* in {look.queue}"):
+        assert_enqueued(held.passed, operator="sql", queue=look.queue)
+    assert look.ids() == []
 
 
 @every_caller
