@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
+from halfstep.visible import visible_line
 from halfstep_cli.controller import Status
 from halfstep_cli.station import Station
 
@@ -30,10 +31,10 @@ class Board:
             self._json("started", database=station.shown_url, url_file=str(file) if station.embedded else None)
             return
         place = f" in {station.folder}" if station.embedded else ""
-        self._line(f"Database: {station.shown_url}{place}")
+        self._line(visible_line(f"Database: {station.shown_url}{place}"))
         source = f'"$(cat {shlex.quote(str(file))})"' if station.embedded else "the same URL"
         self._line("Enqueue from another terminal:")
-        self._line(f"  export HALFSTEP_DATABASE_URL={source}")
+        self._line(visible_line(f"  export HALFSTEP_DATABASE_URL={source}"))
         self._line("""  halfstep enqueue bash '{"command": "echo hello"}' --wait""")
         self._line("Ctrl-C drains the workers and stops.")
 
@@ -59,7 +60,7 @@ class Board:
         if self.as_json:
             self._json(event, message=words)
         else:
-            self._line((_ERASE if self.out.isatty() else "") + words)
+            self._line((_ERASE if self.out.isatty() else "") + visible_line(words))
 
     def _json(self, event: str, **facts: Any) -> None:
         self._line(json.dumps({"event": event} | facts))

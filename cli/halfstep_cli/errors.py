@@ -19,6 +19,7 @@ from halfstep.errors import (
     RefusedValue,
     SchemaMismatch,
 )
+from halfstep.visible import visible, visible_line
 
 
 class ExitCode(IntEnum):
@@ -76,11 +77,11 @@ def report(error: BaseException, *, debug: bool = False) -> ExitCode:
     """Says on stderr what went wrong, in one sentence (`debug`: with the traceback), and returns the exit code."""
     code = exit_code(error)
     if debug:
-        traceback.print_exception(error)
+        print(visible("".join(traceback.format_exception(error)), keep="\n\t"), end="", file=sys.stderr)
     if code == ExitCode.READER_GONE:
         _let_go_of_stdout()
     else:
-        print(f"halfstep: {sentence(error)}", file=sys.stderr)
+        print(f"halfstep: {visible_line(sentence(error))}", file=sys.stderr)
     return code
 
 

@@ -1,18 +1,25 @@
-"""What the command prints: JSON, tables on a terminal, plain aligned lines elsewhere; notes go to stderr."""
+"""What the command prints: JSON, tables on a terminal, plain aligned lines elsewhere; notes go to stderr.
+
+Whatever comes from a task, a body, a worker or a server is shown by `halfstep.visible`: it can't steer the terminal.
+"""
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from json import dumps
 from typing import Any, TextIO
+
+from halfstep.visible import visible, visible_line
 
 Report = Mapping[str, Any]
 
-_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
+DEEPEST = 100
+"""Levels of a value that can't be shown whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +33,7 @@ class Column:
 
     def text(self, row: Report) -> str:
         """The value for people; nothing that would move a terminal's cursor."""
-        value = row.get(self.key)
-        return when(value) if self.time else plain(value)
+        return readable(lambda: when(row.get(self.key)) if self.time else plain(row.get(self.key)))
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -37,17 +43,30 @@ def is_terminal(stream: TextIO) -> bool:
 
 def note(text: str) -> None:
     """Something for people, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text, keep="\n"), file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """A line on stdout, at once."""
+    print(visible_line(text), flush=True)
 
 
 def show_json(value: Any) -> None:
     """A value as indented JSON."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(json_text(value, indent=2))
 
 
 def show_json_line(value: Any) -> None:
     """A value as one line of JSON, at once."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    print(json_text(value), flush=True)
+
+
+def json_text(value: Any, *, indent: int | None = None, ascii_only: bool = True) -> str:
+    """JSON of any value. What JSON can't take, as a number beyond measure or too many levels, is told in words in its place."""
+    try:
+        return dumps(value, ensure_ascii=ascii_only, indent=indent, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return dumps(_writable(value, DEEPEST), ensure_ascii=ascii_only, indent=indent)
 
 
 def show_table(columns: Sequence[Column], rows: Iterable[Report], *, empty: str) -> None:
@@ -66,7 +85,15 @@ def show_fields(fields: Mapping[str, str]) -> None:
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         if value:
-            print(f"{name.ljust(width)}  {value}")
+            print(f"{name.ljust(width)}  {visible_line(value)}")
+
+
+def readable(read: Callable[[], str]) -> str:
+    """What `read` returns; if it can't, as the value is of a kind that nobody expected, that it can't and why."""
+    try:
+        return read()
+    except Exception as error:
+        return f"(can't be read: {type(error).__name__}: {plain(error)})"
 
 
 def plain(value: Any) -> str:
@@ -76,32 +103,63 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ",".join(map(str, value)).translate(_CONTROLS)
-    return str(value).translate(_CONTROLS)
+        return visible_line(",".join(map(str, value)))
+    return visible_line(str(value))
 
 
 def compact(value: Any) -> str:
     """A JSON value on one line; nothing for null."""
-    return "" if value is None else json.dumps(value, ensure_ascii=False).translate(_CONTROLS)
+    return "" if value is None else visible_line(json_text(value, ascii_only=False))
 
 
-def when(moment: str | None) -> str:
-    """An ISO 8601 time in the reader's time zone, to the second."""
+def when(moment: Any) -> str:
+    """An ISO 8601 time in the reader's time zone, to the second; what is no time, or out of its calendar, as it is."""
     if moment is None:
         return ""
-    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return plain(moment)
+
+
+def _writable(value: Any, depth: int) -> Any:
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return value if value.bit_length() <= 10_000 else f"(a number of {value.bit_length()} bits)"
+        case float():
+            return value if math.isfinite(value) else f"({value})"
+        case Mapping() | list() | tuple() if not depth:
+            return f"(more than {DEEPEST} levels)"
+        case Mapping():
+            return {str(key): _writable(item, depth - 1) for key, item in value.items()}
+        case list() | tuple():
+            return [_writable(item, depth - 1) for item in value]
+        case _:
+            return str(value)
 
 
 def _show_aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
     lines = [[column.heading.upper() for column in columns], *cells]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
+    widths = [max(_width(line[n]) for line in lines) for n in range(len(columns))]
     for line in lines:
         fields = [_padded(text, width, column.right) for text, width, column in zip(line, widths, columns, strict=True)]
         print("  ".join(fields).rstrip())
 
 
 def _padded(text: str, width: int, right: bool) -> str:
-    return text.rjust(width) if right else text.ljust(width)
+    gap = " " * (width - _width(text))
+    return gap + text if right else text + gap
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: some characters take two, some none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # here, as it takes long to import and few texts need it
+
+    return cell_len(text)
 
 
 def _show_rich(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:

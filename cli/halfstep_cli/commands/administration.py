@@ -9,7 +9,7 @@ import typer
 
 from halfstep.errors import InvalidSettings, NotFound
 from halfstep_cli.options import Json, add
-from halfstep_cli.output import note, show_json
+from halfstep_cli.output import note, say, show_json
 from halfstep_cli.session import Session
 
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="A database role.", show_default=False)]
@@ -35,7 +35,7 @@ def migrate(session: Session, dry_run: DryRun = False, json: Json = False) -> No
         show_json({"pending" if dry_run else "applied": names, "version": state.version})
         return
     for name in names:
-        print(name)
+        say(name)
     note(_summary(len(names), state.version, dry_run=dry_run))
 
 
@@ -82,7 +82,7 @@ def prune(session: Session, days: Days = None, json: Json = False) -> None:
         show_json(asdict(pruned) | {"history_days": kept})
         return
     for name in pruned.dropped:
-        print(name)
+        say(name)
     busy = f"; {len(pruned.busy)} more are in use and are left for the next time" if pruned.busy else ""
     note(f"Kept {kept} days of history: {len(pruned.dropped)} partitions and {pruned.rows} rows dropped{busy}.")
 

@@ -11,7 +11,7 @@ import typer
 from halfstep_cli.commands.checks import Finding, Patient, examine
 from halfstep_cli.errors import ExitCode
 from halfstep_cli.options import Json, add
-from halfstep_cli.output import is_terminal, show_json
+from halfstep_cli.output import is_terminal, plain, show_json
 from halfstep_cli.session import Session
 
 COLOURS = {"ok": "\033[32m", "no": "\033[31m", "--": "\033[33m"}
@@ -42,7 +42,7 @@ def _show(finding: Finding) -> None:
     mark = {True: "ok", False: "no", None: "--"}[finding.ok]
     coloured = f"{COLOURS[mark]}{mark}\033[0m" if is_terminal(sys.stdout) else mark
     advice = f" -> {finding.advice}" if finding.advice else ""
-    print(f"{coloured}  {finding.name}: {finding.detail}{advice}", flush=True)
+    print(f"{coloured}  {plain(finding.name)}: {plain(finding.detail)}{plain(advice)}", flush=True)
 
 
 def register(app: typer.Typer) -> None:

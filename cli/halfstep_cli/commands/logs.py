@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from halfstep.errors import NotFound
+from halfstep.visible import visible
 from halfstep_cli.options import TaskId, add
-from halfstep_cli.output import note, show_json_line
+from halfstep_cli.output import note, plain, show_json_line
 from halfstep_cli.session import Session
 
 if TYPE_CHECKING:
@@ -34,12 +36,14 @@ class LogOptions:
     attempt: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only this attempt. Default: all.")] = None
     timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Begin each line with its time and stream.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line: attempt, at, stream, text.")] = False
+    raw: Annotated[bool, typer.Option("--raw", help="On a terminal, pass on what would steer it, as colours do.")] = False
 
 
 def logs(session: Session, task: TaskId, options: LogOptions) -> None:
     """Print what a task wrote.
 
     To stdout and stderr, in the order in which the worker read it. A line that is not ended yet is shown as far as it goes.
+    On a terminal, what would steer it is made visible; into a pipe or file all goes as it was written.
     """
     with session.open() as database:
         from halfstep.reports import Reports
@@ -97,13 +101,14 @@ class Printer:
 
     def __init__(self, options: LogOptions) -> None:
         self._options = options
+        self._as_it_is = options.raw or not sys.stdout.isatty()
         self._attempt = 0
         self._open: str | None = None  # the stream whose line stands there without its end
 
     def print(self, line: Line) -> None:
         """The next line."""
         if self._options.json:
-            show_json_line(line | {"at": datetime.fromtimestamp(line["at"], UTC).isoformat()})
+            show_json_line(line | {"at": _moment(line["at"], UTC).isoformat()})
             return
         if line["attempt"] != self._attempt:
             self.close()
@@ -113,18 +118,29 @@ class Printer:
             self.close()
             self._begin(line)
         self._open = line["stream"] if line.get("goes_on") else None
-        print(line["text"], end="" if self._open else "\n", flush=self._options.follow)
+        print(self._text(line), end="" if self._open else "\n", flush=self._options.follow)
 
     def _begin(self, line: Line) -> None:
         if self._options.timestamps:
-            at = datetime.fromtimestamp(line["at"]).astimezone().isoformat(sep=" ", timespec="milliseconds")
-            print(at, line["stream"], end=" ")
+            at = _moment(line["at"]).isoformat(sep=" ", timespec="milliseconds")
+            print(at, plain(line["stream"]), end=" ")
+
+    def _text(self, line: Line) -> str:
+        return str(line["text"]) if self._as_it_is else visible(str(line["text"]), keep="\t")
 
     def close(self) -> None:
         """What was not ended ends here."""
         if self._open:
             self._open = None
             print(flush=self._options.follow)
+
+
+def _moment(at: Any, zone: tzinfo | None = None) -> datetime:
+    """The time of a line; the beginning of 1970 for what is none."""
+    try:
+        return datetime.fromtimestamp(at, UTC).astimezone(zone)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC).astimezone(zone)
 
 
 def register(app: typer.Typer) -> None:

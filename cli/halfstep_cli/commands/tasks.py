@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from halfstep.errors import HalfstepError, InvalidSettings
 from halfstep_cli.errors import ExitCode, report
 from halfstep_cli.options import Json, TaskId, TaskIds, add
-from halfstep_cli.output import Column, compact, note, plain, show_fields, show_json, show_table, when
+from halfstep_cli.output import Column, compact, note, plain, readable, show_fields, show_json, show_table, when
 from halfstep_cli.session import Session
 
 STATES = ("scheduled", "ready", "running", "succeeded", "failed", "cancelled")
@@ -76,10 +77,12 @@ def show(session: Session, task: TaskId, json: Json = False) -> None:
     if json:
         show_json(found)
         return
-    show_fields(_fields(found) | _pod_fields(found["attempts"]))
-    if found["attempts"]:
+    attempts = found["attempts"]
+    pod = next((attempt["pod"] for attempt in reversed(attempts) if attempt.get("pod")), None)
+    show_fields(_texts(FIELDS, found) | (_texts(POD_FIELDS, pod) if pod is not None else {}))
+    if attempts:
         print()
-        show_table(ATTEMPTS, found["attempts"], empty="")
+        show_table(ATTEMPTS, attempts, empty="")
 
 
 def retry(session: Session, tasks: TaskIds) -> int:
@@ -127,47 +130,57 @@ def _checked(filters: Filters) -> Filters:
     return filters
 
 
-def _fields(task: dict[str, Any]) -> dict[str, str]:
-    state = f"{task['state']} ({task['why']})" if task.get("why") else task["state"]
-    seconds = "" if task["seconds"] is None else f"{task['seconds']:.3f} s"
-    labels = ",".join(f"{key}={value}" for key, value in (task["labels"] or {}).items())
-    return {
-        "task": str(task["id"]),
-        "state": state,
-        "reason": plain(task["reason"]),
-        "error": plain(task["error"]),
-        "result": compact(task["result"]),
-        "progress": compact(task["progress"]),
-        "operator": task["operator"],
-        "args": compact(task["args"]),
-        "queue": task["queue"],
-        "priority": plain(task["priority"]),
-        "attempts": f"{task['attempt']} ({task['failures']} of at most {task['max_attempts']} failed)",
-        "timeout": "" if task["timeout"] is None else f"{task['timeout']:g} s",
-        "unique key": plain(task["unique_key"]),
-        "labels": plain(labels),
-        "enqueued": when(task["enqueued_at"]),
-        "due": when(task["run_at"]),
-        "started": when(task["started_at"]),
-        "ended": when(task["finished_at"]),
-        "ran for": seconds,
-    }
+def _texts(fields: Mapping[str, Callable[[Any], str]], row: Any) -> dict[str, str]:
+    """What each field says of the row, whatever is stored there."""
+    return {name: readable(partial(text, row)) for name, text in fields.items()}
 
 
-def _pod_fields(attempts: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Of the last attempt that had a pod: where it was, how it ended, and how long each step of its start took to come."""
-    pod = next((attempt["pod"] for attempt in reversed(attempts) if attempt["pod"]), None)
-    if pod is None:
-        return {}
-    steps = [f"{step} {when(pod[step])}" for step in POD_STEPS if pod.get(step)]
-    return {
-        "pod": f"{pod['namespace']}/{pod['name']}",
-        "cluster": plain(pod["cluster"]),
-        "node": plain(pod.get("node")),
-        "class": plain(pod.get("class")),
-        "exit code": plain(pod.get("exit_code")),
-        "pod's steps": ", ".join(steps),
-    }
+def _state(task: dict[str, Any]) -> str:
+    return plain(f"{task['state']} ({task['why']})" if task.get("why") else task["state"])
+
+
+def _labels(task: dict[str, Any]) -> str:
+    labels = task["labels"]
+    if isinstance(labels, dict):
+        return ",".join(f"{plain(key)}={value if isinstance(value, str) else compact(value)}" for key, value in labels.items())
+    return compact(labels)
+
+
+def _steps(pod: dict[str, Any]) -> str:
+    """How long each step of its start took to come."""
+    return ", ".join(f"{step} {when(pod[step])}" for step in POD_STEPS if pod.get(step))
+
+
+FIELDS: dict[str, Callable[[Any], str]] = {
+    "task": lambda task: plain(task["id"]),
+    "state": _state,
+    "reason": lambda task: plain(task["reason"]),
+    "error": lambda task: plain(task["error"]),
+    "result": lambda task: compact(task["result"]),
+    "progress": lambda task: compact(task["progress"]),
+    "operator": lambda task: plain(task["operator"]),
+    "args": lambda task: compact(task["args"]),
+    "queue": lambda task: plain(task["queue"]),
+    "priority": lambda task: plain(task["priority"]),
+    "attempts": lambda task: f"{task['attempt']} ({task['failures']} of at most {task['max_attempts']} failed)",
+    "timeout": lambda task: "" if task["timeout"] is None else f"{task['timeout']:g} s",
+    "unique key": lambda task: plain(task["unique_key"]),
+    "labels": _labels,
+    "enqueued": lambda task: when(task["enqueued_at"]),
+    "due": lambda task: when(task["run_at"]),
+    "started": lambda task: when(task["started_at"]),
+    "ended": lambda task: when(task["finished_at"]),
+    "ran for": lambda task: "" if task["seconds"] is None else f"{task['seconds']:.3f} s",
+}
+# Of the last attempt that had a pod: where it was, and how it ended.
+POD_FIELDS: dict[str, Callable[[Any], str]] = {
+    "pod": lambda pod: f"{pod['namespace']}/{pod['name']}",
+    "cluster": lambda pod: plain(pod["cluster"]),
+    "node": lambda pod: plain(pod.get("node")),
+    "class": lambda pod: plain(pod.get("class")),
+    "exit code": lambda pod: plain(pod.get("exit_code")),
+    "pod's steps": _steps,
+}
 
 
 def register(app: typer.Typer) -> None:

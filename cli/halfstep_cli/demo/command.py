@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from halfstep.errors import Conflict
+from halfstep.visible import visible_line
 from halfstep_cli.demo.display import display_for
 from halfstep_cli.demo.files import standard_library, users_files
 from halfstep_cli.demo.play import Outcome, play
@@ -30,7 +31,8 @@ def demo(session: Session, files: Files = None, data: Data = None) -> int:
     """See it run: some hundred tasks on real files, with a database and workers of the demo's own."""
     console = Console()
     source = users_files(files) if files else standard_library()
-    console.print(f"One task for each of {len(source.files)} Python files in {source.folder}", highlight=False, soft_wrap=True)
+    words = f"One task for each of {len(source.files)} Python files in {source.folder}"
+    console.print(visible_line(words), highlight=False, soft_wrap=True, markup=False)
     if source.skipped:
         console.print(f"(left out: {source.skipped} files whose names are not UTF-8)")
     folder = (data or default_data_dir(session.environment) / "demo").absolute()

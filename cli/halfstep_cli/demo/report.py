@@ -9,7 +9,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from halfstep.visible import visible_line
 from halfstep_cli.demo.play import Outcome
 
 
@@ -17,7 +19,7 @@ def print_report(console: Console, folder: Path, outcome: Outcome) -> None:
     """The largest modules, the totals, the pace, how workers came and went, and where everything lies."""
     console.print(largest(outcome.results["largest"]))
     for line in [*totals(outcome), pace(outcome), scaling(outcome), *places(folder)]:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(visible_line(line), highlight=False, soft_wrap=True, markup=False)
 
 
 def largest(rows: list[dict[str, Any]]) -> Table:
@@ -28,7 +30,7 @@ def largest(rows: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         numbers = [f"{row[name]:,}" for name in ("lines", "functions", "classes", "complexity")]
-        table.add_row(row["module"], *numbers, f"{float(row['documented']):.0f} %")
+        table.add_row(Text(visible_line(row["module"])), *numbers, f"{float(row['documented']):.0f} %")
     return table
 
 
