@@ -402,3 +402,41 @@ def test_an_unknown_certificate_is_refused(certificate):
     server, _, _ = certificate
     with pytest.raises(OperatorFailed, match="its certificate was refused"):
         run(f"https://shop.example:{server.server_port}/", resolve=lambda *_: ["127.0.0.1"])
+
+
+def test_a_certificate_of_another_name_shows_nothing_of_a_connections_url(certificate, monkeypatch):
+    server, file, _ = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    settings = {"connections": {"shop": f"https://me:s3cret@inner.example:{server.server_port}/hidden"}}
+    with pytest.raises(
+        OperatorFailed, match=r"^GET /x of connection 'shop' got no answer: its certificate was refused"
+    ) as caught:
+        run("/x", connection="shop", settings=settings, resolve=lambda *_: ["127.0.0.1"])
+    assert not any(part in str(caught.value) for part in ("inner", "s3cret", "hidden"))
+
+
+def test_a_name_with_a_dot_at_its_end_has_the_same_certificate(certificate, monkeypatch):
+    server, file, names = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    run(f"https://shop.example.:{server.server_port}/", resolve=lambda *_: ["127.0.0.1"])
+    assert names == ["shop.example"]
+
+
+def test_a_tls_answer_that_drips_does_not_outlast_the_timeout(certificate, monkeypatch):
+    server, file, _ = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    ended = threading.Event()
+
+    class Drip(Answers):
+        def answer(self) -> None:
+            while not ended.wait(0.02):
+                self.wfile.write(b"H")
+
+        do_GET = answer
+
+    server.RequestHandlerClass = Drip
+    try:
+        with pytest.raises(OperatorFailed, match="took longer than its timeout"):
+            run(f"https://shop.example:{server.server_port}/", resolve=lambda *_: ["127.0.0.1"], timeout=0.5)
+    finally:
+        ended.set()

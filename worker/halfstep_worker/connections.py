@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import logging
 import os
 import re
@@ -9,6 +12,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import sqlalchemy as sa
 import yaml
@@ -43,10 +47,12 @@ class Connection:
         return parts
 
     def without_secrets(self, text: str) -> str:
-        """`text` with this connection's URL, password and bearer token replaced by ***."""
+        """`text` with this connection's URL, password and bearer token replaced by ***, however they are written."""
         parts = self.parts
-        secrets = [self.url, parts.render_as_string(hide_password=False), parts.password, *_hidden(parts)]
-        for secret in sorted({str(secret) for secret in secrets if secret}, key=len, reverse=True):
+        login = base64.b64encode(f"{parts.username or ''}:{parts.password or ''}".encode()).decode() if parts.password else ""
+        secrets = [self.url, parts.render_as_string(hide_password=False), parts.password, login, *_hidden(parts)]
+        forms = {form for secret in secrets if secret for form in forms_of(str(secret))}
+        for secret in sorted(forms, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 
@@ -100,6 +106,12 @@ def _line_of(error: Exception) -> str:
 def _warn_if_readable_by_others(file: Path, descriptor: int) -> None:
     if os.fstat(descriptor).st_mode & (stat.S_IRGRP | stat.S_IROTH):
         _LOG.warning("The connections file %s can be read by other users; run: chmod 600 %s", file, file)
+
+
+def forms_of(secret: str) -> set[str]:
+    """The secret as servers and drivers write it back: as it is, in JSON, in a URL, in HTML, and in Python."""
+    written = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], html.escape(secret), repr(secret)[1:-1]}
+    return {secret, *written, quote(secret, safe=""), quote(secret), quote_plus(secret)}
 
 
 def _hidden(parts: sa.URL) -> list[str]:

@@ -9,17 +9,19 @@ from types import TracebackType
 
 from halfstep.context import Stopped
 from halfstep.errors import HalfstepError, InvalidTask, Missing
-from halfstep.outcomes import Failed
+from halfstep.limits import LONGEST_SECONDS
+from halfstep.outcomes import Failed, Retry
 from halfstep_worker.children.storable import plain
 
 _OURS = "halfstep_worker."
 _AGAIN = "A deploy may bring it, so it is tried again while attempts are left."
 
 
-def failed(error: BaseException) -> Failed:
+def failed(error: BaseException) -> Failed | Retry:
     """The failure that an exception stands for.
 
-    A HalfstepError with a `reason` brings one sentence that stands for itself: no traceback is printed for it.
+    A HalfstepError with a `reason` brings one sentence that stands for itself: no traceback is printed for it. With a `delay` it
+    says when to try again.
     """
     if isinstance(error, Missing):
         return Failed(plain(f"{error} {_AGAIN}"), reason="invalid")
@@ -29,6 +31,9 @@ def failed(error: BaseException) -> Failed:
         return Failed("MemoryError: The body asked for more memory than it may use.", reason="memory")
     reason = getattr(error, "reason", None)
     if isinstance(error, HalfstepError) and isinstance(reason, str):
+        delay = getattr(error, "delay", None)
+        if isinstance(delay, float) and 0.0 <= delay <= LONGEST_SECONDS:
+            return Retry(plain(str(error)), delay, plain(reason, 40))
         return Failed(plain(str(error)), reason=plain(reason, 40), final=reason == "result")
     _print(error)
     return Failed(plain(_sentence(error)), reason="exception")

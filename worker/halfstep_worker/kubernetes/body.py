@@ -21,7 +21,7 @@ from typing import NoReturn
 from halfstep import context
 from halfstep.context import Stopped
 from halfstep.errors import HalfstepError, InvalidTask
-from halfstep.outcomes import Failed, Outcome, Succeeded
+from halfstep.outcomes import Failed, Outcome, Retry, Succeeded
 from halfstep_worker.children.failures import failed
 from halfstep_worker.children.runner import Registry
 from halfstep_worker.children.settings import PoolSettings
@@ -113,7 +113,7 @@ def _run(registry: Registry, task: Task, link: Link) -> Outcome:
         context.leave()
 
 
-def _failed(error: BaseException) -> Failed:
+def _failed(error: BaseException) -> Failed | Retry:
     try:
         return failed(error)
     except BaseException:  # the body's own class, which can't even be shown

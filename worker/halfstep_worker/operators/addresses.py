@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
 from halfstep.errors import InvalidSettings, InvalidTask
@@ -18,15 +20,16 @@ METADATA_NAMES = frozenset(
     {"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"}
 )
 # Link-local, "this host", multicast, reserved and broadcast; then the metadata services that lie elsewhere:
-# Alibaba, Azure, Oracle (older), AWS on IPv6, Google on IPv6.
+# Alibaba, Azure, Oracle (older), AWS and its pod identity on IPv6, Scaleway on IPv6, Google on IPv6.
 REFUSED = tuple(
     ipaddress.ip_network(network)
     for network in (
         *("169.254.0.0/16", "fe80::/10", "0.0.0.0/8", "::/128", "224.0.0.0/4", "ff00::/8", "240.0.0.0/4"),
-        *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::254/128", "fd20:ce::254/128"),
+        *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32", "fd00:42::42/128", "fd20:ce::254/128"),
     )
 )
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NAT64 = tuple(ipaddress.ip_network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48"))
+_ISATAP = (0x00005EFE, 0x02005EFE)
 _COMPATIBLE = ipaddress.ip_network("::/96")
 
 
@@ -37,24 +40,38 @@ class Gate:
         self._names, self._networks = _exemptions(allow)
         self._resolve = resolve or resolve_by_system
 
-    def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of `host`. InvalidTask: one of them is refused. OperatorFailed: the name has none."""
+    def addresses(self, host: str, port: int, *, title: str = "", seconds: float = 30.0) -> list[str]:
+        """The addresses of `host`, which is called `title` in sentences.
+
+        InvalidTask: one of them is refused. OperatorFailed: the name has none, or none was told within `seconds`.
+        """
+        title = title or f"Host '{host}'"
         name = host.lower().rstrip(".")
         exempt = name in self._names
         if name in METADATA_NAMES and not exempt:
-            raise _refusal(host)
-        found = self._resolve(host, port)
+            raise _refusal(title)
+        ask = partial(self._resolve, host, port)
+        found = ask() if is_address(host) else _within(seconds, ask, title)
         if not found:
-            raise OperatorFailed(f"Host '{host}' has no address.")
+            raise OperatorFailed(f"{title} could not be found.")
         for text in found:
             if not exempt and self._refuses(ipaddress.ip_address(text)):
-                raise _refusal(host)
+                raise _refusal(title)
         return found
 
     def _refuses(self, address: Address) -> bool:
         if any(address in network for network in self._networks):
             return False
         return any(form in network for form in forms(address) for network in REFUSED)
+
+
+def is_address(host: str) -> bool:
+    """Whether the host is an address, for which nobody is asked."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def forms(address: Address) -> Iterator[Address]:
@@ -70,22 +87,34 @@ def forms(address: Address) -> Iterator[Address]:
         yield plain.sixtofour
     if plain.teredo:
         yield from plain.teredo
-    if plain in _NAT64 or (plain in _COMPATIBLE and int(plain) > 0xFFFF):
+    wraps = any(plain in network for network in _NAT64) or (int(plain) >> 32) & 0xFFFFFFFF in _ISATAP
+    if wraps or (plain in _COMPATIBLE and int(plain) > 0xFFFF):
         yield IPv4Address(int(plain) & 0xFFFFFFFF)
 
 
 def resolve_by_system(host: str, port: int) -> list[str]:
-    """All addresses of a name, in the system's order. OperatorFailed: it has none; a later attempt may find it."""
+    """All addresses of a name, in the system's order; none where it has none now: a later attempt may find it."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise OperatorFailed(f"Host '{host}' could not be found.") from None
+        return []
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def _refusal(host: str) -> InvalidTask:
+def _within(seconds: float, ask: Callable[[], list[str]], title: str) -> list[str]:
+    """In a thread, as nothing else can leave the system's resolver before it gives up; the process is not used again then."""
+    found: list[list[str]] = []
+    asking = threading.Thread(target=lambda: found.append(ask()), name="resolver", daemon=True)
+    asking.start()
+    asking.join(seconds)
+    if asking.is_alive():
+        raise OperatorFailed(f"{title} could not be found within the timeout.")
+    return found[0] if found else []
+
+
+def _refusal(title: str) -> InvalidTask:
     return InvalidTask(
-        f"Host '{host}' is refused: it is link-local, a cloud's metadata service or no single machine; "
+        f"{title} is refused: it is link-local, a cloud's metadata service or no single machine; "
         "if it is meant, add it to the worker's http_allow."
     )
 

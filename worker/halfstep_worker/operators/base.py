@@ -32,11 +32,13 @@ class OperatorFailed(HalfstepError):
 
     The message is one sentence that stands for itself, so no traceback need be shown.
     `reason` is that of `halfstep.outcomes.Failed`: `exception`, or `result` for a result that can't be stored.
+    `delay`: seconds until the next attempt, if there is one; None: the task's own back-off.
     """
 
-    def __init__(self, message: str | None = None, *, reason: str = "exception") -> None:
+    def __init__(self, message: str | None = None, *, reason: str = "exception", delay: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.delay = delay
 
 
 @dataclass(frozen=True, slots=True)

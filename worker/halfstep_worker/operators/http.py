@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
 import time
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -13,11 +14,26 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from halfstep.errors import InvalidTask
-from halfstep_worker.connections import Connection
+from halfstep.limits import LONGEST_SECONDS
+from halfstep.visible import visible_line
+from halfstep_worker.connections import Connection, forms_of
 from halfstep_worker.operators.addresses import Gate, Resolve
-from halfstep_worker.operators.arguments import Argument, check_arguments, with_defaults, word_for
+from halfstep_worker.operators.arguments import Argument, check_arguments, with_defaults
 from halfstep_worker.operators.base import OperatorFailed, OperatorSettings
-from halfstep_worker.operators.http_request import METHODS, Request, check_headers, check_url, encode_body
+from halfstep_worker.operators.http_answer import SHOWN_BYTES, beginning, decoded, delay_asked, header_text, location_of
+from halfstep_worker.operators.http_connection import left, pool_for, reason_of
+from halfstep_worker.operators.http_expected import check_expected, expected_words, is_expected
+from halfstep_worker.operators.http_path import climbs
+from halfstep_worker.operators.http_request import (
+    METHODS,
+    SECRET_HEADERS,
+    Base,
+    Request,
+    check_headers,
+    check_url,
+    encode_body,
+    without,
+)  # fmt: skip
 
 ARGUMENTS = (
     Argument("method", (str,), default="GET"),
@@ -32,7 +48,19 @@ MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SHOWN_HEADERS = ("content-type", "content-length", "etag", "last-modified", "location", "retry-after")
 _CHUNK = 64 * 1024
-_POOLS = {"http": urllib3.HTTPConnectionPool, "https": urllib3.HTTPSConnectionPool}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What holds for a request and all that its redirects lead to. end: by `time.monotonic()`; blot: takes out secrets."""
+
+    expect: Any
+    end: float
+    blot: Callable[[str], str]
+
+    def failed(self, sentence: str, *, delay: float | None = None) -> OperatorFailed:
+        """The error, without secrets and harmless to a terminal."""
+        return OperatorFailed(visible_line(self.blot(sentence)), delay=delay)
 
 
 class HttpOperator:
@@ -50,173 +78,170 @@ class HttpOperator:
         given = with_defaults(ARGUMENTS, args)
         if given["method"].upper() not in METHODS:
             raise InvalidTask(f"Argument 'method' of operator 'http' must be one of {', '.join(METHODS)}.")
-        if given["timeout"] <= 0:
+        if not given["timeout"] > 0:
             raise InvalidTask("Argument 'timeout' of operator 'http' must be above 0 seconds.")
+        if given["timeout"] > LONGEST_SECONDS:
+            raise InvalidTask(f"Argument 'timeout' of operator 'http' must be at most {LONGEST_SECONDS:.0f} seconds, a year.")
         if given["connection"] is None:
             check_url(given["url"])
-        elif not given["url"].startswith("/") or given["url"].startswith("//"):
-            raise InvalidTask("With a connection, argument 'url' of operator 'http' is a path that begins with a single /.")
+        else:
+            _check_path(given["url"])
         check_headers(given["headers"])
-        _check_expected(given["expect"])
+        check_expected(given["expect"])
 
     def run(self, args: dict[str, Any], /) -> object:
         """`{"status", "headers", "body"}`.
 
-        InvalidTask: an address or redirect that is refused. OperatorFailed: no answer, another status than expected, or an
-        answer over the limit.
+        InvalidTask: an address or redirect that is refused. OperatorFailed: no answer, another status than expected (with the
+        delay that the answer asks for), or an answer over the limit.
         """
         given = with_defaults(ARGUMENTS, args)
         end = time.monotonic() + given["timeout"]
-        request = self._request(given)
+        connection = None if given["connection"] is None else self._settings.connection(given["connection"])
+        request = _request(given, connection)
+        call = Call(given["expect"], end, _blot(request.headers, connection))
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._send(request, end)
+            response = self._send(request, call)
             try:
-                if not _leads_on(response, given["expect"]):
-                    return self._answer(request, response, given["expect"], end)
-                request = request.redirected(response.status, response.headers["location"])
+                if not _leads_on(response, call.expect):
+                    return self._answer(request, response, call)
+                request = request.redirected(response.status, location_of(response.headers.getlist("location")))
             finally:
                 response.close()
-        raise OperatorFailed(f"{request.title} was redirected more than {MAX_REDIRECTS} times.")
+        raise call.failed(f"{request.title} was redirected more than {MAX_REDIRECTS} times.")
 
-    def _request(self, given: dict[str, Any]) -> Request:
-        body, headers = encode_body(given["body"], given["headers"])
-        request = Request(given["method"].upper(), given["url"], headers, body)
-        return request if given["connection"] is None else _through(self._settings.connection(given["connection"]), request)
-
-    def _send(self, request: Request, end: float) -> urllib3.BaseHTTPResponse:
+    def _send(self, request: Request, call: Call) -> urllib3.BaseHTTPResponse:
         """Connects to an address that was checked, not to the name, which could lead elsewhere a moment later."""
         failure = "no address"
-        for address in self._gate.addresses(request.host, request.port):
+        seconds = _left(request, call)
+        for address in self._gate.addresses(request.host, request.port, title=request.host_title, seconds=seconds):
             try:
-                return self._send_to(address, request, _left(request, end))
+                _left(request, call)
+                return _send_to(address, request, call.end)
             except urllib3.exceptions.NewConnectionError:
                 failure = "the connection was refused or there is no route"
             except (HTTPError, OSError, ValueError) as error:
-                raise OperatorFailed(f"{request.title} got no answer: {_reason(error)}.") from None
-        raise OperatorFailed(f"{request.title} got no answer: {failure}.")
+                reason = reason_of(error).replace(request.host, "***") if request.base else reason_of(error)
+                raise call.failed(f"{request.title} got no answer: {reason}.") from None
+        raise call.failed(f"{request.title} got no answer: {failure}.")
 
-    def _send_to(self, address: str, request: Request, seconds: float) -> urllib3.BaseHTTPResponse:
-        secure = {"server_hostname": request.host, "assert_hostname": request.host} if request.parts.scheme == "https" else {}
-        pool = _POOLS[request.parts.scheme](address, request.port, timeout=urllib3.Timeout(total=seconds), maxsize=1, **secure)
-        headers = {"User-Agent": "halfstep", **request.headers, "Host": _host_header(request)}
-        response: urllib3.BaseHTTPResponse = pool.urlopen(
-            request.method,
-            request.target,
-            body=request.body,
-            headers=headers,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,
-        )
-        return response
-
-    def _answer(self, request: Request, response: urllib3.BaseHTTPResponse, expect: Any, end: float) -> object:
-        print(f"{request.title} answered {response.status}", flush=True)
-        if not _is_expected(response.status, expect):
-            raise OperatorFailed(f"{request.title} answered {response.status}, expected {_expected_words(expect)}.")
+    def _answer(self, request: Request, response: urllib3.BaseHTTPResponse, call: Call) -> object:
+        print(visible_line(call.blot(f"{request.title} answered {response.status}")), flush=True)
         content_type = response.headers.get("content-type", "")
-        headers = {name: response.headers[name] for name in _SHOWN_HEADERS if name in response.headers}
-        body = _decoded(self._read(request, response, end), content_type)
+        if not is_expected(response.status, call.expect):
+            words = f"{request.title} answered {response.status}, expected {expected_words(call.expect)}"
+            said = beginning(_beginning(response), content_type, blot=call.blot)
+            delay = delay_asked(response.status, response.headers)
+            raise call.failed(f"{words}; it says: {said}" if said else f"{words}.", delay=delay)
+        headers = {name: header_text(response.headers[name]) for name in _SHOWN_HEADERS if name in response.headers}
+        body = decoded(self._read(request, response, call), content_type)
         return {"status": response.status, "headers": headers, "body": body}
 
-    def _read(self, request: Request, response: urllib3.BaseHTTPResponse, end: float) -> bytes:
+    def _read(self, request: Request, response: urllib3.BaseHTTPResponse, call: Call) -> bytes:
         content = bytearray()
         try:
             while chunk := response.read1(_CHUNK, decode_content=True):  # what is there: the time is looked at between
                 content += chunk
                 if len(content) > self._settings.result_bytes:
                     raise self._settings.too_large("ask for less, or fetch it in a script and write it where it belongs")
-                _left(request, end)
-        except (HTTPError, OSError) as error:
-            raise OperatorFailed(f"The answer to {request.title} broke off: {_reason(error)}.") from None
+                _left(request, call)
+        except (HTTPError, OSError, ValueError) as error:
+            raise call.failed(f"The answer to {request.title} broke off: {reason_of(error)}.") from None
         return bytes(content)
+
+
+def _request(given: Mapping[str, Any], connection: Connection | None) -> Request:
+    body, headers = encode_body(given["body"], given["headers"])
+    request = Request(given["method"].upper(), given["url"], headers, body)
+    return request if connection is None else _through(connection, request)
 
 
 def _through(connection: Connection, request: Request) -> Request:
     """The request below a connection's base URL, with its user and password, or bearer token where it has no user."""
-    base = urlsplit(connection.url)
+    _check_path(request.url)
     try:
-        known = connection.parts
+        base, known = urlsplit(connection.url), connection.parts
         netloc = base.netloc.rpartition("@")[2]
-        url = check_url(urlunsplit((base.scheme, netloc, base.path.rstrip("/"), "", "")) + request.url)
-    except InvalidTask:
+        home = check_url(urlunsplit((base.scheme, netloc, base.path.rstrip("/"), "", "")))
+        url = check_url(home + request.url)
+    except (InvalidTask, ValueError):
         raise InvalidTask(f"The URL of connection '{connection.name}' or the path is not valid for operator 'http'.") from None
-    headers = dict(request.headers)
+    headers, login = dict(request.headers), ""
     if known.password and not known.username:
-        headers["Authorization"] = f"Bearer {known.password}"
+        login = f"Bearer {known.password}"
     elif known.username:
-        pair = f"{known.username}:{known.password or ''}".encode()
-        headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
-    return replace(request, url=url, headers=headers)
+        login = "Basic " + base64.b64encode(f"{known.username}:{known.password or ''}".encode()).decode()
+    if login:
+        headers = without(headers, frozenset({"authorization"})) | {"Authorization": login}
+    return replace(request, url=url, headers=headers, base=Base(connection.name, home))
+
+
+def _send_to(address: str, request: Request, end: float) -> urllib3.BaseHTTPResponse:
+    pool = pool_for(request.parts.scheme, address, request.port, host=request.host, end=end)
+    headers = urllib3.HTTPHeaderDict({"User-Agent": "halfstep"})
+    headers.update(request.headers)
+    headers["Host"] = _host_header(request)
+    response: urllib3.BaseHTTPResponse = pool.urlopen(
+        request.method,
+        request.target,
+        body=request.body,
+        headers=headers,
+        retries=False,
+        redirect=False,
+        assert_same_host=False,
+        preload_content=False,
+        timeout=urllib3.Timeout(total=left(end)),
+    )
+    return response
+
+
+def _beginning(response: urllib3.BaseHTTPResponse) -> bytes:
+    """The first bytes of a body, as far as they come within the call's time."""
+    content = bytearray()
+    with suppress(HTTPError, OSError, ValueError):
+        while len(content) < SHOWN_BYTES and (chunk := response.read1(SHOWN_BYTES, decode_content=True)):
+            content += chunk
+    return bytes(content[:SHOWN_BYTES])
+
+
+def _blot(headers: Mapping[str, str], connection: Connection | None) -> Callable[[str], str]:
+    """Takes the secrets of the connection, and those that the headers hold, out of a text."""
+    secrets = [value for name, value in headers.items() if name.lower() in SECRET_HEADERS]
+    secrets += [value.partition(" ")[2] for value in secrets]
+    forms = sorted({form for secret in secrets if secret for form in forms_of(secret)}, key=len, reverse=True)
+
+    def blot(text: str) -> str:
+        text = text if connection is None else connection.without_secrets(text)
+        for form in forms:
+            text = text.replace(form, "***")
+        return text
+
+    return blot
+
+
+def _check_path(url: str) -> None:
+    """InvalidTask: not a path below a connection's base."""
+    if not url.startswith("/") or url.startswith("//"):
+        raise InvalidTask("With a connection, argument 'url' of operator 'http' is a path that begins with a single /.")
+    if climbs(url.partition("?")[0].partition("#")[0]):
+        raise InvalidTask(
+            "With a connection, argument 'url' of operator 'http' stays below the connection's URL: leave out '..'."
+        )
 
 
 def _host_header(request: Request) -> str:
-    host = f"[{request.host}]" if ":" in request.host else request.host
+    host = f"[{request.host.partition('%')[0]}]" if ":" in request.host else request.host
     return host if request.parts.port is None else f"{host}:{request.port}"
 
 
-def _left(request: Request, end: float) -> float:
-    left = end - time.monotonic()
-    if left <= 0:
-        raise OperatorFailed(f"{request.title} took longer than its timeout.")
-    return left
+def _left(request: Request, call: Call) -> float:
+    try:
+        return left(call.end)
+    except TimeoutError:
+        raise call.failed(f"{request.title} took longer than its timeout.") from None
 
 
 def _leads_on(response: urllib3.BaseHTTPResponse, expect: Any) -> bool:
     """Whether to follow: a redirect that the caller expects is an answer."""
-    wanted = expect is not None and _is_expected(response.status, expect)
+    wanted = expect is not None and is_expected(response.status, expect)
     return response.status in _REDIRECTS and "location" in response.headers and not wanted
-
-
-def _check_expected(expect: Any) -> None:
-    for status in expect if isinstance(expect, list) else [expect]:
-        if status is not None and (type(status) is not int or not 100 <= status <= 599):
-            shown = status if type(status) is int else word_for(status)
-            raise InvalidTask(f"Argument 'expect' of operator 'http' holds status codes (100 to 599), not {shown}.")
-
-
-def _is_expected(status: int, expect: Any) -> bool:
-    if expect is None:
-        return 200 <= status <= 299
-    return status in expect if isinstance(expect, list) else status == expect
-
-
-def _expected_words(expect: Any) -> str:
-    if expect is None:
-        return "200 to 299"
-    return " or ".join(map(str, expect)) if isinstance(expect, list) else str(expect)
-
-
-def _decoded(content: bytes, content_type: str) -> object:
-    """JSON where the answer says so and is, else text; None where it is empty or no text."""
-    kind = content_type.partition(";")[0].strip().lower()
-    try:
-        text = content.decode(_charset(content_type))
-    except (LookupError, UnicodeError):
-        return None
-    if kind == "application/json" or kind.endswith("+json"):
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            return text or None
-    return text or None
-
-
-def _charset(content_type: str) -> str:
-    _, _, charset = content_type.lower().partition("charset=")
-    return charset.split(";")[0].strip(" \"'") or "utf-8"
-
-
-def _reason(error: Exception) -> str:
-    """One line, without the address or URL that libraries put into theirs."""
-    if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
-        return "it took longer than its timeout"
-    if isinstance(error, urllib3.exceptions.SSLError):
-        return f"its certificate was refused ({_last_words(error)})"
-    return _last_words(error)
-
-
-def _last_words(error: Exception) -> str:
-    cause = error.args[-1] if error.args else error
-    return str(cause).strip().splitlines()[0].rstrip(".") if str(cause).strip() else type(error).__name__

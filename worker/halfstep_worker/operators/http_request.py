@@ -6,28 +6,45 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from halfstep.errors import InvalidTask
+from halfstep.visible import visible_line
+from halfstep_worker.operators.http_path import is_below
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PORTS = {"http": 80, "https": 443}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 # Ours to set: a caller who sets them could smuggle a second request or another host behind the check.
 _RESERVED = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
-_SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
+SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+"""Not sent on to another place, and never shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Where a connection leads: its name, and the URL that all its paths are below, without a login or a slash at its end."""
+
+    name: str
+    url: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Method, absolute URL, headers and body. The headers may hold secrets, so none of it but `title` is ever shown."""
+    """Method, absolute URL, headers and body. The headers may hold secrets, so none of it but `title` is ever shown.
+
+    base: that of the connection, whose login goes nowhere else.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
+    base: Base | None = None
 
     @property
     def parts(self) -> SplitResult:
@@ -42,7 +59,7 @@ class Request:
     @property
     def port(self) -> int:
         """The port, or the scheme's own."""
-        return self.parts.port or PORTS[self.parts.scheme]
+        return self.origin[2]
 
     @property
     def target(self) -> str:
@@ -51,25 +68,46 @@ class Request:
 
     @property
     def title(self) -> str:
-        """For logs and errors: no query, which may hold a secret."""
-        return f"{self.method} {self.parts.scheme}://{self.parts.netloc}{self.parts.path}"
+        """For logs and errors: no query, which may hold a secret, and nothing of a connection's URL."""
+        if self.base and self.is_at_home:
+            below = self.parts.path[len(urlsplit(self.base.url).path) :]
+            return f"{self.method} {visible_line(below)} of connection '{self.base.name}'"
+        return visible_line(f"{self.method} {self.parts.scheme}://{self.parts.netloc}{self.parts.path}")
+
+    @property
+    def host_title(self) -> str:
+        """The host, in a sentence about it."""
+        return f"The host of connection '{self.base.name}'" if self.base and self.is_at_home else f"Host '{self.host}'"
 
     @property
     def origin(self) -> tuple[str, str, int]:
         """Secrets go to this scheme, host and port, and to no other."""
-        return self.parts.scheme, self.host, self.port
+        return origin_of(self.parts)
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether it goes below the base of its connection; with none, anywhere."""
+        if self.base is None:
+            return True
+        base = urlsplit(self.base.url)
+        return self.origin == origin_of(base) and is_below(base.path, self.parts.path)
 
     def redirected(self, status: int, location: str) -> Request:
         """The request that follows a redirect. InvalidTask: it leads off http and https."""
         url = check_url(urljoin(self.url, location), what="The redirect")
         next_one = replace(self, url=url)
-        if next_one.origin != self.origin:
-            next_one = replace(next_one, headers=without(next_one.headers, _SECRET))
+        if next_one.origin != self.origin or not next_one.is_at_home:
+            next_one = replace(next_one, headers=without(next_one.headers, SECRET_HEADERS))
         becomes_get = self.method != "HEAD" if status == 303 else self.method == "POST" and status in (301, 302)
         if becomes_get:
             headers = {name: value for name, value in next_one.headers.items() if not name.lower().startswith("content-")}
             return replace(next_one, method="GET", body=None, headers=headers)
         return next_one
+
+
+def origin_of(parts: SplitResult) -> tuple[str, str, int]:
+    """Scheme, host and port."""
+    return parts.scheme, ascii_host(parts), parts.port or PORTS[parts.scheme]
 
 
 def check_url(url: str, *, what: str = "Argument 'url' of operator 'http'") -> str:
@@ -92,7 +130,13 @@ def check_url(url: str, *, what: str = "Argument 'url' of operator 'http'") -> s
 def ascii_host(parts: SplitResult) -> str:
     """The host in ASCII. ValueError: it can't be written so."""
     host = parts.hostname or ""
-    return host if host.isascii() else host.encode("idna").decode()
+    if ":" in host:
+        ip_address(host)
+        return host.replace("%25", "%")  # a zone, as URLs write it
+    written = host if host.isascii() else host.encode("idna").decode()
+    if written and not _HOST.fullmatch(written):
+        raise ValueError("no host")
+    return written
 
 
 def check_headers(headers: Mapping[str, Any]) -> None:
