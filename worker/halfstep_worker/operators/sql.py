@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from halfstep.errors import InvalidTask
-from halfstep_worker.connections import Connection
 from halfstep_worker.operators.arguments import Argument, check_arguments, with_defaults
-from halfstep_worker.operators.base import OperatorFailed, OperatorSettings
+from halfstep_worker.operators.base import OperatorSettings
 from halfstep_worker.operators.engines import Engines, interruptible
 from halfstep_worker.operators.rows import rows_as_json
+from halfstep_worker.operators.sql_errors import not_connected, refused
+from halfstep_worker.operators.sql_text import GRAMMARS, Grammar, SqlText, grammar_of, read_sql
 
 ARGUMENTS = (
     Argument("connection", (str,), required=True),
     Argument("statement", (str,), required=True),
     Argument("parameters", (dict, list), default={}),
 )
-_CAST_OF_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)::")
-_COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_COPY = re.compile(r"(?:^|;)\s*copy\b[^;]*\b(?:from|to)\s+(stdin|stdout)\b", re.IGNORECASE)
 _READS = re.compile(r"(select|values|table|with)\b", re.IGNORECASE)
 _WRITES = re.compile(r"\b(insert|update|delete|merge|into)\b|;", re.IGNORECASE)
 # The server notices within this time that its client was killed, and ends the statement. Servers before 14 don't know it.
@@ -44,7 +45,8 @@ class SqlOperator:
         """InvalidTask for wrong args, or a parameter of the statement without a value."""
         check_arguments(self.name, ARGUMENTS, args)
         given = with_defaults(ARGUMENTS, args)
-        _check_parameters(given["statement"], _sets(given["parameters"]))
+        texts = [read_sql(given["statement"], grammar) for grammar in self._grammars(given["connection"])]
+        _check_any(texts, _sets(given["parameters"]))
 
     def run(self, args: dict[str, Any], /) -> object:
         """`{"rows": […]}` or `{"rows_affected": n}`.
@@ -53,20 +55,31 @@ class SqlOperator:
         """
         given = with_defaults(ARGUMENTS, args)
         connection = self._settings.connection(given["connection"])
-        engine = self._engines.of(connection)
+        engine, statement, sets = self._engines.of(connection), given["statement"], _sets(given["parameters"])
+        text = read_sql(statement, grammar_of(engine.dialect.name))
+        _check_parameters(text, sets)
         try:
-            with engine.connect() as session, interruptible(), session.begin():
-                return self._execute(session, given["statement"], _sets(given["parameters"]))
+            opened = engine.connect()
         except (SQLAlchemyError, UnicodeError, ValueError) as error:
-            raise OperatorFailed(_sentence(connection, error)) from None
+            raise not_connected(connection, error) from None
+        try:
+            with opened as session, interruptible(), session.begin():
+                return self._execute(session, text, sets)
+        except (SQLAlchemyError, UnicodeError, ValueError) as error:
+            raise refused(connection, error, statement=statement) from None
 
-    def _execute(self, session: sa.Connection, statement: str, sets: list[dict[str, Any]]) -> object:
+    def _grammars(self, name: str) -> Sequence[Grammar]:
+        """That of the connection; where it is not known, as where a task is enqueued, any may be meant."""
+        connection = self._settings.connections.get(name)
+        return GRAMMARS if connection is None else [grammar_of(connection.parts.get_backend_name())]
+
+    def _execute(self, session: sa.Connection, text: SqlText, sets: list[dict[str, Any]]) -> object:
         if session.dialect.name == "postgresql":
             session.execute(_NOTICE_DEATH)
-        if len(sets) == 1 and _is_plain_read(statement):
+        if len(sets) == 1 and _is_plain_read(text):
             # By a cursor of the server, so that a select of everything does not fill our memory before the limit is seen.
             session = session.execution_options(stream_results=True, max_row_buffer=100)
-        result = session.execute(sa.text(statement), sets if len(sets) > 1 else sets[0])
+        result = session.execute(sa.text(text.template(sets[0])), sets if len(sets) > 1 else sets[0])
         if not result.returns_rows:
             return {"rows_affected": max(0, result.rowcount)}
         with result:
@@ -87,27 +100,34 @@ def _bound(values: dict[str, Any]) -> dict[str, Any]:
     return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
-def _check_parameters(statement: str, sets: list[dict[str, Any]]) -> None:
-    cast = _CAST_OF_PARAMETER.search(statement)
-    if cast and cast[1] in sets[0]:
-        raise InvalidTask(f"Write CAST(:{cast[1]} AS …) instead of :{cast[1]}::…, which is ambiguous.")
-    wanted = sa.text(statement).compile().params
+def _check_any(texts: Sequence[SqlText], sets: list[dict[str, Any]]) -> None:
+    """InvalidTask, of the first text, if none of them fits."""
+    refusals = []
+    for text in texts:
+        try:
+            return _check_parameters(text, sets)
+        except InvalidTask as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def _check_parameters(text: SqlText, sets: list[dict[str, Any]]) -> None:
+    if found := _COPY.search(text.bare):
+        other = "use INSERT, or COPY FROM a file or program of the server" if found[1].lower() == "stdin" else "use SELECT"
+        raise InvalidTask(f"COPY with {found[1].upper()} needs a client that sends or takes the rows, and here is none; {other}.")
+    for name in sorted(text.cast & sets[0].keys()):
+        raise InvalidTask(f"Write CAST(:{name} AS …) instead of :{name}::…, which is ambiguous.")
     for values in sets:
-        missing = sorted(wanted.keys() - values.keys())
-        if missing:
-            name = missing[0]
+        for name in sorted(text.wanted - values.keys()):
             raise InvalidTask(f"The statement has a parameter ':{name}' without a value; for a literal colon write '\\:{name}'.")
+        for name in sorted(values.keys() - text.known):
+            has = ", ".join(f":{known}" for known in sorted(text.known)) or "none"
+            raise InvalidTask(f"The statement has no parameter ':{name}' outside of quotes and comments; it has {has}.")
+        for name in sorted(sets[0].keys() - values.keys()):
+            raise InvalidTask(f"The sets of parameters have different names: ':{name}' is not in each of them.")
 
 
-def _is_plain_read(statement: str) -> bool:
+def _is_plain_read(text: SqlText) -> bool:
     """Whether a server-side cursor can be declared for it: one statement that surely only reads. In doubt, no."""
-    bare = _COMMENTS.sub(" ", statement).strip().removesuffix(";")
+    bare = text.bare.removesuffix(";")
     return bool(_READS.match(bare)) and not _WRITES.search(bare)
-
-
-def _sentence(connection: Connection, error: Exception) -> str:
-    """The first line of what the database said. It may quote the URL or password: they are blotted out."""
-    said = error.orig if isinstance(error, DBAPIError) else error
-    lines = [line.strip() for line in str(said).splitlines() if line.strip()] or [type(said).__name__]
-    first = connection.without_secrets(lines[0].removeprefix("ERROR:").strip())
-    return f"The database of connection '{connection.name}' answered: {first.rstrip('.')}."

@@ -1,0 +1,311 @@
+"""Operator `sql`: what is a parameter and what only looks like one, on a real PostgreSQL and SQLite; errors without the URL."""
+
+from __future__ import annotations
+
+import os
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from halfstep.errors import InvalidTask
+from halfstep_worker.operators import OperatorFailed, load
+from halfstep_worker.operators.sql_text import GRAMMARS, POSTGRESQL, grammar_of, read_sql
+
+
+@pytest.fixture(scope="module")
+def url(server):
+    name = server.make_database(template="template0")
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture(scope="module")
+def operators(url, tmp_path_factory):
+    lite = tmp_path_factory.mktemp("lite") / "file"
+    return load({"connections": {"shop": url, "lite": f"sqlite:///{lite}"}, "result_bytes": 1_000_000})
+
+
+@pytest.fixture(scope="module")
+def run(operators):
+    def run(statement, parameters=None, connection="shop"):
+        return operators.run("sql", {"connection": connection, "statement": statement, "parameters": parameters})
+
+    return run
+
+
+X = {"x": 7}
+VALUES = {
+    "a name in a string": ("SELECT ':x' AS v", None, ":x"),
+    "a name behind a doubled quote": ("SELECT 'it''s :x' AS v", None, "it's :x"),
+    "a name behind an escaped quote": ("SELECT E'it\\'s :x' AS v", None, "it's :x"),
+    "a name behind a backslash at the end of a string": ("SELECT 'C:\\' || :x AS v", {"x": "y"}, "C:\\y"),
+    "a name behind two backslashes": ("SELECT E'\\\\:x' AS v", None, "\\:x"),
+    "a name in a column's name": ('SELECT 7 AS ":x", 7 AS v', None, 7),
+    "a name in a line's comment": ("SELECT 7 -- not :y'\n AS v", None, 7),
+    "a name in a comment": ("SELECT 7 /* not :y ' */ AS v", None, 7),
+    "a name in a comment in a comment": ("SELECT 7 /* a /* b :y */ c :z */ AS v", None, 7),
+    "a name in a comment at the end": ("SELECT 7 AS v -- :y", None, 7),
+    "a quote in a comment": ("SELECT :x /* it's */ AS v", X, 7),
+    "dashes in a string": ("SELECT '--' || CAST(:x AS text) AS v", X, "--7"),
+    "a comment's beginning in a string": ("SELECT '/*' || CAST(:x AS text) || '*/' AS v", X, "/*7*/"),
+    "a body in dollars": ("SELECT $$it's :x$$ AS v", None, "it's :x"),
+    "a body in dollars with a tag": ("SELECT $a$ $$ :x $b$ $a$ AS v", None, " $$ :x $b$ "),
+    "a name with dollars": ("SELECT 7 AS a$b$, :x AS v", X, 7),
+    "a cast": ("SELECT '7'::int AS v", None, 7),
+    "a cast of a cast": ("SELECT '7'::text::int AS v", None, 7),
+    "a cast with blanks": ("SELECT '7' :: int AS v", None, 7),
+    "a CAST of a parameter": ("SELECT CAST(:x AS int) AS v", X, 7),
+    "a slice": ("SELECT (ARRAY[1,2,3])[1:2] AS v", None, [1, 2]),
+    "a slice with a list of values": ("SELECT (ARRAY[1,2,3])[2:3] AS v, :1 AS w", [5], [2, 3]),
+    "a slice without a beginning": ("SELECT (ARRAY[1,2,3])[:2] AS v", None, [1, 2]),
+    "a slice without an end": ("SELECT (ARRAY[1,2,3])[2:] AS v", None, [2, 3]),
+    "a slice of columns": ("SELECT a[lo:hi] AS v FROM (SELECT ARRAY[1,2,3] AS a, 1 AS lo, 2 AS hi) t", None, [1, 2]),
+    "a slice of columns with blanks": ("SELECT a[lo :hi] AS v FROM (SELECT ARRAY[1,2] AS a, 1 AS lo, 2 AS hi) t", None, [1, 2]),
+    "a slice of sums": ("SELECT (ARRAY[1,2,3])[(1+0):(1+1)] AS v", None, [1, 2]),
+    "a slice up to a parameter": ("SELECT (ARRAY[1,2,3])[1 : :x] AS v", {"x": 2}, [1, 2]),
+    "a slice up to a column, beside a parameter of its name": (
+        "SELECT a[1 :x] AS v, :x AS w FROM (SELECT ARRAY[1,2] AS a, 1 AS x) t", X, [1],
+    ),
+    "a choice in an array": ("SELECT ARRAY[CASE WHEN true THEN :x ELSE :y END] AS v", {"x": 7, "y": 8}, [7]),
+    "a slice of parameters": ("SELECT (ARRAY[1,2,3])[:x : :y] AS v", {"x": 1, "y": 2}, [1, 2]),
+    "a subscript by a parameter": ("SELECT (ARRAY[1,2,3])[:x] AS v", {"x": 2}, 2),
+    "an array of parameters": ("SELECT ARRAY[:x, :y, f(:x)] AS v".replace("f(", "abs("), {"x": 7, "y": 8}, [7, 8, 7]),
+    "JSON in a string": ("SELECT ('{\"a\":true,\"b\":[1]}'::jsonb)->'b' AS v", None, [1]),
+    "JSON with a name in it": ("SELECT '{\"a\":x}' || :x AS v", {"x": ""}, '{"a":x}'),
+    "a question mark": ("SELECT '{\"a\": 1}'::jsonb ? 'a' AS v", None, True),
+    "a question mark with a parameter": ("SELECT CAST(:x AS jsonb) ? 'a' AS v", {"x": {"a": 1}}, True),
+    "question marks and bars": ("SELECT '{\"a\": 1}'::jsonb ?| ARRAY[:x] AS v", {"x": "a"}, True),
+    "operators of JSON": ("SELECT '{\"a\": {\"b\": 7}}'::jsonb #>> '{a,b}' AS v", None, "7"),
+    "a path of JSON": ("SELECT jsonb_path_exists('[7]', '$[*] ? (@ > 5)') AS v", None, True),
+    "a per cent of a value": ("SELECT 7 % 4 AS v", None, 3),
+    "a per cent with a parameter": ("SELECT :x % 4 AS v", X, 3),
+    "per cents in a string": ("SELECT '100%' || '%s %(x)s %%' || :x AS v", {"x": "%"}, "100%%s %(x)s %%%"),
+    "a per cent in a comment": ("SELECT :x /* 100% */ AS v -- 5%s", X, 7),
+    "a per cent in a body": ("SELECT $$%s$$ || :x AS v", {"x": ""}, "%s"),
+    "a per cent in a name": ('SELECT 7 AS "100%", :x AS v', X, 7),
+    "LIKE": ("SELECT 'abc' LIKE :x || '%' AS v", {"x": "a"}, True),
+    "a colon that is escaped": ("SELECT '\\:x' AS v", None, ":x"),
+    "a time": ("SELECT '10:30:00' AS v, :x AS w", X, "10:30:00"),
+    "an interval and a format": ("SELECT to_char(time '10:30', 'HH24:MI:SS') AS v", None, "10:30:00"),
+    "a named argument": ("SELECT make_interval(hours := :x) = '7h' AS v", X, True),
+    "a parameter behind an operator": ("SELECT 8-:x AS v", X, 1),
+    "a parameter behind a comment": ("SELECT/**/:x AS v", X, 7),
+    "a parameter that is used twice": ("SELECT :x + :x AS v", X, 14),
+    "a parameter whose name begins another's": ("SELECT :x + :xy AS v", {"x": 1, "xy": 2}, 3),
+    "a parameter of other letters": ("SELECT :größe AS v", {"größe": 7}, 7),
+    "a regular expression with a class": ("SELECT 'a1' ~ '^[[:alpha:]][[:digit:]]$' AS v", None, True),
+    "a literal of Unicode": ("SELECT U&'\\0041:x' AS v", None, "A:x"),
+    "a value that looks like SQL": ("SELECT :x AS v", {"x": "'; -- :y $$ %s"}, "'; -- :y $$ %s"),
+    "a value with a backslash": ("SELECT :x AS v", {"x": "\\' \\:x"}, "\\' \\:x"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("statement", "parameters", "value"), VALUES.values(), ids=VALUES)
+def test_postgresql_gets(run, statement, parameters, value):
+    assert run(statement, parameters)["rows"][0]["v"] == value
+
+
+def test_bodies_of_functions_and_do_keep_what_they_hold(run):
+    run("DO $body$ DECLARE n int := 7; BEGIN IF n % 4 = 3 THEN RAISE NOTICE 'at % :x', n; END IF; END $body$")
+    run("CREATE FUNCTION pg_temp.f(x int) RETURNS text LANGUAGE sql AS $$ SELECT ':x' || (x::text) || '%' $$; SELECT 1")
+
+
+def test_copy_on_the_server_keeps_its_colons(run):
+    """Whether the role may is the server's to say."""
+    with pytest.raises(OperatorFailed, match="answered: permission denied to COPY to or from an external program"):
+        run("CREATE TABLE copied (a text); COPY copied FROM PROGRAM 'echo a:b' WITH (FORMAT csv, DELIMITER ':')")
+
+
+REFUSED = {
+    "a parameter without a value": ("SELECT :x", {}, "The statement has a parameter ':x' without a value; for a literal colon"),
+    "a value without a parameter": (
+        "SELECT :x", {"x": 1, "z": 2}, "The statement has no parameter ':z' outside of quotes and comments; it has :x.",
+    ),
+    "a value for a name in a string": (
+        "SELECT ':x'", {"x": 1}, "The statement has no parameter ':x' outside of quotes and comments; it has none.",
+    ),
+    "a value for a name in a comment": ("SELECT 1 -- :x", {"x": 1}, "The statement has no parameter ':x' outside of quotes"),
+    "a value for a name in a body": ("SELECT $$:x$$", {"x": 1}, "The statement has no parameter ':x' outside of quotes"),
+    "too many values": ("SELECT :1", [1, 2], "The statement has no parameter ':2' outside of quotes and comments; it has :1."),
+    "too few values": ("SELECT :1, :2", [1], "The statement has a parameter ':2' without a value"),
+    "values for none": ("SELECT 1", [1], "The statement has no parameter ':1' outside of quotes and comments; it has none."),
+    "a second set without a value": ("SELECT :x", [{"x": 1}, {}], "The statement has a parameter ':x' without a value"),
+    "a second set with another": ("SELECT :x", [{"x": 1}, {"x": 1, "y": 2}], "The statement has no parameter ':y' outside of"),
+    "a cast of a parameter": ("SELECT :x::date", {"x": 1}, "Write CAST(:x AS …) instead of :x::…, which is ambiguous."),
+    "rows from a client": (
+        "COPY t FROM stdin;\n1\t10:30\n\\.", {}, "COPY with STDIN needs a client that sends or takes the rows, and here is none;",
+    ),
+    "rows to a client": ("copy t (a) TO STDOUT WITH (FORMAT csv)", {}, "COPY with STDOUT needs a client that sends or takes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("statement", "parameters", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_one_sentence_refuses(run, statement, parameters, sentence):
+    with pytest.raises(InvalidTask) as caught:
+        run(statement, parameters)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_what_is_not_closed_is_left_to_the_database(run):
+    for statement in ("SELECT ':x", "SELECT 1 /* :x", "SELECT $a$ :x", 'SELECT ":x'):
+        with pytest.raises(OperatorFailed, match="The database of connection 'shop' answered: unterminated "):
+            run(statement)
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_in_any_quotes_reaches_postgresql_as_it_is(run, text):
+    text = text.replace("\\:", "")  # the one escape, which holds everywhere
+    plain = text.replace("'", "''")
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    statement = f"SELECT '{plain}' AS a, E'{escaped}' AS b, $q$ {text} $q$ AS c, :x AS d"
+    wanted = {"a": text, "b": text.replace("\\:", ":"), "c": f" {text} ", "d": text}
+    if "$q$" not in text:
+        assert run(statement, {"x": text})["rows"] == [wanted]
+
+
+@given(st.text(st.sampled_from("ab1:'\"$\\-/*[]()%?,; \n`#=E"), max_size=40))
+def test_the_tokens_are_the_whole_text(text):
+    for grammar in GRAMMARS:
+        assert "".join(token.text for token in read_sql(text, grammar).tokens) == text
+
+
+@given(st.text(st.sampled_from("ab1:'\"$\\-/*[]()%?,; \n`#=E"), max_size=40))
+def test_a_text_without_values_is_compiled_to_itself(text):
+    read = read_sql(text, POSTGRESQL)
+    compiled = str(sa.text(read.template(())).compile(dialect=sa.dialects.postgresql.psycopg2.dialect()))
+    assert compiled.replace("%%", "%").replace("\\:", ":") == text.replace("\\:", ":")
+
+
+def test_a_long_text_is_read_in_no_time_to_speak_of():
+    for text in ("'" * 200_001, "/*" * 100_000, "$a" * 100_000, ":x" * 100_000, "[" * 200_000, "\\" * 200_000, "copy " * 40_000):
+        read_sql(text, POSTGRESQL).template({"x"})
+
+
+OTHERS = {
+    "a backslash of MySQL": ("mysql", "SELECT 'it\\'s :x', :y", {"y"}),
+    "a comment of MySQL": ("mariadb", "SELECT 1 # :x\n, :y", {"y"}),
+    "two dashes of MySQL that are none": ("mysql", "SELECT 5--:y", {"y"}),
+    "a name of MySQL": ("mysql", "SELECT `:x`, :y", {"y"}),
+    "a comment of MySQL that ends with the first": ("mysql", "/* /* :x */ SELECT :y", {"y"}),
+    "a backslash of SQLite": ("sqlite", "SELECT 'C:\\', :y", {"y"}),
+    "a name of SQLite": ("sqlite", "SELECT [:x], :y", {"y"}),
+    "a name of SQL Server": ("mssql", "SELECT [a:b :x], :y /* /* */ :z */", {"y"}),
+    "a string of Oracle": ("oracle", "SELECT ':x', :y FROM dual", {"y"}),
+    "dollars of SQL Server": ("mssql", "SELECT $1, :y", {"y"}),
+}
+
+
+@pytest.mark.parametrize(("database", "statement", "names"), OTHERS.values(), ids=OTHERS)
+def test_other_databases_have_their_own_quotes(database, statement, names):
+    assert read_sql(statement, grammar_of(database)).wanted == names
+
+
+def test_what_another_database_may_mean_is_taken_at_the_door(operators):
+    """Where the connection is not known, as where a task is enqueued."""
+    there = load({})
+    there.check("sql", {"connection": "c", "statement": "SELECT 'it\\'s :x' , :y", "parameters": {"y": 1}})
+    with pytest.raises(InvalidTask, match="without a value"):
+        there.check("sql", {"connection": "c", "statement": "SELECT :x"})
+
+
+def test_sqlite_gets_its_parameters(run):
+    row = run("SELECT ':x' AS a, :x AS b, '100%' AS c, '?' AS d, \"[:x]\" AS e FROM (SELECT 1 AS \"[:x]\") -- :y", X, "lite")
+    assert row == {"rows": [{"a": ":x", "b": 7, "c": "100%", "d": "?", "e": 1}]}
+
+
+def test_a_select_with_a_verb_in_a_string_is_read_by_a_cursor(run):
+    """So it does not fill the memory either."""
+    with pytest.raises(OperatorFailed, match="The result is larger than"):
+        run("SELECT 'insert; into' AS v, repeat('x', 1000) AS w, generate_series(1, 1000000000) AS n -- update;")
+
+
+SECRETS = ("s3cret", "b0b", "h1dden", "shopdb", "127.0.0.2", "5999", "0pt", "inner")
+URLS = {
+    "nobody listens": "postgresql://b0b:s3cret@127.0.0.2:5999/shopdb",
+    "nobody listens at any of three": "postgresql://b0b:s3cret@/shopdb?host=127.0.0.2,inner.invalid,h1dden.invalid&port=5999,1,1",
+    "nobody knows the host": "postgresql://b0b:s3cret@inner.invalid:5999/shopdb",
+    "no such socket": "postgresql://b0b:s3cret@/shopdb?host=/h1dden/inner&port=5999",
+    "an option that is none": "postgresql://b0b:s3cret@127.0.0.2:5999/shopdb?0pt=h1dden",
+    "an option of another kind": "postgresql://b0b:s3cret@127.0.0.2:5999/shopdb?sslmode=h1dden",
+    "a certificate that is not there": "postgresql://b0b:s3cret@localhost/shopdb?sslmode=verify-full&sslrootcert=/h1dden/0pt.pem",
+    "a time-out that is none": "postgresql://b0b:s3cret@127.0.0.2:5999/shopdb?keepalives=h1dden",
+    "a service that is none": "postgresql://b0b:s3cret@127.0.0.2:5999/shopdb?service=h1dden",
+    "a password in the query": "postgresql://b0b@127.0.0.2:5999/shopdb?password=s3cret",
+    "a file that is not there": "sqlite:////h1dden/inner/shopdb",
+}
+
+
+@pytest.mark.parametrize("address", URLS.values(), ids=URLS)
+def test_no_part_of_the_url_is_shown_where(address):
+    with pytest.raises((OperatorFailed, InvalidTask)) as caught:
+        load({"connections": {"c": address}}).run("sql", {"connection": "c", "statement": "SELECT 1"})
+    said = str(caught.value)
+    assert said.startswith(("The database of connection 'c' answered: ", "The URL of connection 'c' has options"))
+    assert len(said) > len("The database of connection 'c' answered: .")
+    assert not [part for part in SECRETS if part in said], said
+    assert said.isprintable()
+    assert caught.value.__cause__ is None
+
+
+@pytest.fixture(scope="module")
+def limited(url):
+    """A role that may log in, and nothing more; and its URL."""
+    role, parts = f"b0b_{os.urandom(4).hex()}", sa.make_url(url)
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD 's3cret'")
+    connection.close()
+    yield role, parts.set(username=role, password="s3cret")
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP ROLE {role}")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "statement"),
+    [
+        ({"password": "wr0ng"}, "SELECT 1"),
+        ({"database": "nosuchdb"}, "SELECT 1"),
+        ({}, "SELECT current_user::text::int"),
+        ({}, "SELECT current_database()::text::int"),
+        ({}, "CREATE SCHEMA mine"),
+        ({}, "DO $$ BEGIN RAISE EXCEPTION '%', session_user; END $$"),
+        ({}, "DO $$ BEGIN RAISE EXCEPTION '%', current_database(); END $$"),
+    ],
+    ids=[
+        *("a wrong password", "no such database", "the user as a number", "the database as a number", "no right to a schema"),
+        *("the user in an error", "the database in an error"),
+    ],
+)
+def test_user_password_and_database_are_not_in_what_the_server_says(limited, change, statement):
+    role, parts = limited
+    address = parts.set(**change)
+    operators = load({"connections": {"c": address.render_as_string(hide_password=False)}})
+    with pytest.raises(OperatorFailed, match="The database of connection 'c' answered: ") as caught:
+        operators.run("sql", {"connection": "c", "statement": statement})
+    said = str(caught.value)
+    assert "***" in said
+    for part in (role, "s3cret", "wr0ng", address.database):
+        assert part not in said
+
+
+def test_what_the_statement_says_itself_is_shown(limited, url):
+    """Nobody is told by it, and an error without it would not be understood."""
+    role, parts = limited
+    operators = load({"connections": {"c": parts.render_as_string(hide_password=False)}})
+    with pytest.raises(OperatorFailed, match=f'relation "{role}" does not exist'):
+        operators.run("sql", {"connection": "c", "statement": f"SELECT * FROM {role}"})
+
+
+def test_neither_the_statement_nor_its_values_are_in_an_error(run):
+    with pytest.raises(OperatorFailed) as caught:
+        run("SELECT 1 / :zero AS quotient, :secret AS v", {"zero": 0, "secret": "t0psecret"})
+    assert str(caught.value) == "The database of connection 'shop' answered: division by zero."
+
+
+def test_controls_in_an_error_are_visible(run):
+    with pytest.raises(OperatorFailed, match=r"answered: a\\x1b\[2J\\u202eb\.$"):
+        run("DO $$ BEGIN RAISE EXCEPTION USING MESSAGE = U&'a\\001b[2J\\202eb'; END $$")
