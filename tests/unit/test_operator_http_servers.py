@@ -12,6 +12,8 @@ import zlib
 from email.utils import formatdate
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from halfstep.errors import InvalidTask
 from halfstep.outcomes import Failed, Retry
@@ -19,6 +21,7 @@ from halfstep_worker.children.failures import failed
 from halfstep_worker.operators import OperatorFailed, OperatorSettings
 from halfstep_worker.operators.addresses import Gate
 from halfstep_worker.operators.http import HttpOperator
+from halfstep_worker.operators.http_path import climbs
 from raw_server import Peer, answers, raw_server
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -541,6 +544,15 @@ def test_a_connections_base_is_not_left(path):
         operator = HttpOperator(OperatorSettings.read({"connections": connections}))
         with pytest.raises(InvalidTask):
             operator.run({"url": path, "connection": "shop"})  # also where nobody has checked
+
+
+@given(st.lists(st.sampled_from(["a", "b.c", ".d", "e..", "%41", ""])), st.integers(0, 4), st.sampled_from(["/", "\\", "/;a=b/"]))
+def test_two_dots_are_found_however_often_they_are_encoded(parts, times, slash):
+    up = "..".join([slash, "/admin"])
+    for _ in range(times):
+        up = "".join(f"%{ord(character):02x}" for character in up) if len(up) < 500 else up.replace("%", "%25")
+    assert climbs("/".join(["", *parts]) + "/" + up)
+    assert not climbs("/".join(["", *parts]))
 
 
 BELOW = {

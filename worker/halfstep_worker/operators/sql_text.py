@@ -36,7 +36,7 @@ class Grammar:
             "quoted": "|".join(quoted),
             "blank": r"\s+",
             "word": r"[^\W\d][\w$]*|\d[\w.]*",
-            "colons": r"::|:=",
+            "pair": r"::|:=|\\\\",
             "escape": r"\\:",
             "parameter": r":\w+",
             "sign": r"[^\w\s'\"`$:\\/\-\#\[\]();]+|.",
@@ -85,7 +85,7 @@ def grammar_of(database: str) -> Grammar:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """kind: comment, quoted, blank, word, colons, escape, parameter, sign.
+    """kind: comment, quoted, blank, word, pair (`::`, `:=`, two backslashes), escape, parameter, sign.
 
     A parameter that is `unsure` may be the end of an array's slice, as in `a[:n]`: it is one if there is a value for it.
     """
