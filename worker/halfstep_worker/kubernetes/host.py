@@ -14,7 +14,7 @@ from halfstep_worker.kubernetes.values import Pod
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _SHARED = ("hostNetwork", "hostPID", "hostIPC", "nodeName")
 _HARMLESS = frozenset({"NET_BIND_SERVICE"})
-_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
 def containers_of(pod: Pod) -> list[Pod]:
@@ -32,9 +32,13 @@ def host_access(pod: Pod) -> Iterator[str]:
     """Each thing that reaches out of the containers, for people."""
     spec = pod["spec"]
     yield from (key for key in _SHARED if spec.get(key))
-    yield from (f"volume '{volume.get('name')}' of the kind hostPath" for volume in volumes_of(pod) if volume.get("hostPath"))
+    if inside(spec, "os").get("name") not in (None, "linux"):  # what is said here of users and capabilities, Windows has not
+        yield f"the system {spec['os']['name']}"
+    yield from (
+        f"volume '{volume.get('name')}' of the kind hostPath" for volume in volumes_of(pod) if volume.get("hostPath") is not None
+    )
     annotations = inside(pod["metadata"], "annotations")
-    yield from (f"annotation {key}" for key, value in annotations.items() if key.startswith(_APPARMOR) and value == "unconfined")
+    yield from (f"annotation {key}" for key, value in annotations.items() if key.startswith(APPARMOR) and value == "unconfined")
     yield from _loose("the pod", inside(spec, "securityContext"))
     for container in containers_of(pod):
         yield from _container(f"container '{container.get('name')}'", container)
@@ -62,6 +66,8 @@ def _container(name: str, container: Pod) -> Iterator[str]:
     added = inside(security, "capabilities").get("add") or []
     yield from (f"capability {word} of {name}" for word in _as_list(added) if str(word) not in _HARMLESS)
     yield from _loose(name, security)
+    if any(mount.get("mountPropagation") == "Bidirectional" for mount in listed(container, "volumeMounts")):
+        yield f"mounts that reach the node of {name}"
     yield from (f"hostPort of {name}" for port in listed(container, "ports") if port.get("hostPort"))
     if _calls_a_host(container):
         yield f"a probe or hook with a host of {name}"
@@ -75,6 +81,8 @@ def _loose(name: str, security: Pod) -> Iterator[str]:
         yield f"seLinuxOptions of {name}"
     if inside(security, "windowsOptions").get("hostProcess"):
         yield f"hostProcess of {name}"
+    elif security.get("windowsOptions"):
+        yield f"windowsOptions of {name}"
     if security.get("sysctls"):
         yield f"sysctls of {name}"
 

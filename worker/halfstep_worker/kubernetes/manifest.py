@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from halfstep.errors import InvalidTask
+from halfstep_worker.kubernetes.alone import alone
 from halfstep_worker.kubernetes.defaults import PodDefaults
+from halfstep_worker.kubernetes.host import containers_of, volumes_of
 from halfstep_worker.kubernetes.jsontext import json_of
 from halfstep_worker.kubernetes.merge import merge
-from halfstep_worker.kubernetes.names import ATTEMPT, DOMAIN, FINALIZER, INSTALLATION, MAIN, OPERATOR, QUEUE, TASK, pod_name
+from halfstep_worker.kubernetes.names import (
+    ATTEMPT,
+    DEFAULT_CONTAINER,
+    DOMAIN,
+    FINALIZER,
+    INSTALLATION,
+    MAIN,
+    OPERATOR,
+    QUEUE,
+    TASK,
+    pod_name,
+)
+from halfstep_worker.kubernetes.objects import inside
 from halfstep_worker.kubernetes.request import PodRequest
+from halfstep_worker.kubernetes.reserved import reserved, reserved_in_main
 from halfstep_worker.kubernetes.values import Identity, Pod
 
 BODY = ["python", "-m", "halfstep_worker.kubernetes.body"]
@@ -21,6 +36,9 @@ GRACE_SECONDS = 30
 LONGEST_GRACE = 31_536_000
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _TASK_VOLUME, _SOURCE_VOLUME, _TMP_VOLUME = "halfstep-task", "halfstep-source", "halfstep-tmp"
+_COPIED = ("configMap", "downwardAPI", "emptyDir", "image", "projected", "secret")
+"""Volumes of which each pod has its own, or one that nothing can change."""
+_RELABELLING = ("fsGroup", "seLinuxOptions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +47,14 @@ class Plan:
 
     pod: Pod
     asked: Pod
-    """The pod without the launcher's own image, connections and volumes: all that is in it, the task asked for."""
+    """The pod without the launcher's own image, connections and volumes: all that is in it, the task asked for.
+
+    The launcher's pull secrets are in it where they would also pull images that the task names.
+    """
     config_map: Pod | None = None
     """What another operator's pod reads its task from."""
+    objection: str | None = None
+    """Why this pod must not be made, whatever the policy says: it would lay hands on what is ours."""
 
 
 def build(request: PodRequest, identity: Identity, defaults: PodDefaults) -> Plan:
@@ -39,7 +62,7 @@ def build(request: PodRequest, identity: Identity, defaults: PodDefaults) -> Pla
     pod = _asked(request, identity, defaults, {})
     if not _main(pod).get("image"):
         raise InvalidTask(f"The pod has no image: give the argument 'image', or a template whose container '{MAIN}' has one.")
-    return Plan(pod, asked=pod)
+    return Plan(pod, asked=pod, objection=next(reserved(_from_template(request.template)["spec"]), None))
 
 
 def build_operator_pod(request: PodRequest, identity: Identity, defaults: PodDefaults, *, task: Mapping[str, Any]) -> Plan:
@@ -49,8 +72,11 @@ def build_operator_pod(request: PodRequest, identity: Identity, defaults: PodDef
     has no Secret here.
     """
     asked = _asked(request, identity, defaults, _operator_defaults())
-    ours = _ours(asked, identity, defaults, _connections(request, defaults, task))
-    return Plan(merge(asked, ours), asked, _config_map(asked, task))
+    connections = _connections(request, defaults, task)
+    ours = _ours(asked, identity, defaults, connections)
+    judged = merge(asked, {"spec": _pull_secrets(defaults)}) if _pulls_for_others(asked) else asked
+    objections = _objections(request, defaults, connections)
+    return Plan(merge(asked, ours), judged, _config_map(asked, task), next(objections, None))
 
 
 def owned_by(config_map: Pod, uid: str) -> Pod:
@@ -63,9 +89,16 @@ def owned_by(config_map: Pod, uid: str) -> Pod:
 def _asked(request: PodRequest, identity: Identity, defaults: PodDefaults, under: Pod) -> Pod:
     """The template with the arguments on it, the defaults under both and our marks over both."""
     template = _from_template(request.template)
-    metadata = merge(template["metadata"], request.wanted.get("metadata") or {})
+    metadata, _ = _wanted(request)
     spec = _layered(template["spec"], request.wanted["spec"], under)
     return _marked({"metadata": metadata, "spec": spec}, identity, request.namespace or defaults.namespace)
+
+
+def _wanted(request: PodRequest) -> tuple[Pod, Pod]:
+    """Metadata and spec as the task has them, without defaults and marks."""
+    template = _from_template(request.template)
+    metadata = merge(template["metadata"], request.wanted.get("metadata") or {})
+    return metadata, merge(merge({}, template["spec"]), request.wanted["spec"])
 
 
 def _layered(template: Pod, wanted: Pod, under: Pod) -> Pod:
@@ -170,7 +203,7 @@ def _marked(pod: Pod, identity: Identity, namespace: str) -> Pod:
 def _metadata(metadata: Pod, identity: Identity, namespace: str) -> Pod:
     labels = {INSTALLATION: identity.installation, ATTEMPT: identity.attempt_id.lower(), TASK: str(identity.task_id)}
     annotations = {QUEUE: identity.queue, OPERATOR: identity.operator}
-    shown = {"kubectl.kubernetes.io/default-container": MAIN}
+    shown = {DEFAULT_CONTAINER: MAIN}
     return {
         "name": pod_name(identity.attempt_id),
         "namespace": namespace,
@@ -211,6 +244,31 @@ def _image(defaults: PodDefaults) -> Pod:
 def _pull_secrets(defaults: PodDefaults) -> Pod:
     names = [{"name": name} for name in defaults.image_pull_secrets]
     return {"imagePullSecrets": names} if names else {}
+
+
+def _pulls_for_others(asked: Pod) -> bool:
+    """Whether the runtime's image is pulled beside images of the task's choice: a node tries a pod's pull secrets for all."""
+    others = [item for item in containers_of(asked) if item.get("name") != MAIN]
+    return not _main(asked).get("image") and bool(others or any(volume.get("image") for volume in volumes_of(asked)))
+
+
+def _objections(request: PodRequest, defaults: PodDefaults, connections: list[Pod]) -> Iterator[str]:
+    """To what the task asks for, not to our own part."""
+    metadata, wanted = _wanted(request)
+    yield from reserved(_from_template(request.template)["spec"])
+    yield from reserved_in_main(wanted, [TASK_FOLDER, *([defaults.source] if defaults.source else [])])
+    if connections:
+        yield from alone(metadata, wanted)
+    if defaults.source and defaults.source_volume.keys() - set(_COPIED):
+        yield from _relabelling(wanted)
+
+
+def _relabelling(spec: Pod) -> Iterator[str]:
+    """What makes a node write the owners or labels of all files of the pod's volumes, the source's too."""
+    for holder in (spec, *containers_of({"spec": spec})):
+        for key in _RELABELLING:
+            if inside(holder, "securityContext").get(key) is not None:
+                yield f"A pod with the source volume can't have '{key}', which would change the files of that volume."
 
 
 def _connections(request: PodRequest, defaults: PodDefaults, task: Mapping[str, Any]) -> list[Pod]:

@@ -51,6 +51,8 @@ class Planner:
             raise InvalidTask(
                 f"The pod names cluster '{request.cluster}', but the task is of '{self.cluster.title}'; enqueue it there."
             )
+        if plan.objection is not None:
+            raise InvalidTask(plan.objection)
         refusal = self.policy.refusal(plan.asked, self.cluster)
         if refusal is not None:
             return Failed(plain(refusal), "policy", final=True)

@@ -8,10 +8,11 @@ from typing import Any
 _CONFIG_MAPS = ("configMap", "configMapRef", "configMapKeyRef")
 _TOKENS = ("serviceAccountToken", "podCertificate")
 _SOURCES = ("dataSource", "dataSourceRef")
+_DEVICES = ("resourceClaimName", "resourceClaimTemplateName")
 
 
 def references(value: Any) -> Iterator[tuple[str, str]]:
-    """Pairs of a policy key (`secrets`, `config_maps`, `volume_claims`) and a name.
+    """Pairs of a policy key (`secrets`, `config_maps`, `volume_claims`, `resource_claims`) and a name.
 
     A walk over everything rather than a list of known places: a new field, or one that is seldom thought of, is no way round.
     """
@@ -39,6 +40,8 @@ def _here(key: str, value: Any) -> Iterator[tuple[str, str]]:
     elif key == "imagePullSecrets" and isinstance(value, list):
         for item in value:
             yield from _named("secrets", _name_in(item, "name"))
+    elif key in _DEVICES:
+        yield from _named("resource_claims", value)
     elif key in _CONFIG_MAPS:
         yield from _named("config_maps", _name_in(value, "name"))
     elif key == "persistentVolumeClaim":

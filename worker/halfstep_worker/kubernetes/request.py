@@ -9,6 +9,7 @@ from typing import Any
 
 from halfstep.errors import InvalidTask
 from halfstep_worker.kubernetes.fragment import as_pod
+from halfstep_worker.kubernetes.reserved import reserved
 from halfstep_worker.kubernetes.shapes import check_shapes
 from halfstep_worker.kubernetes.template import check_template, read_template
 from halfstep_worker.kubernetes.values import Pod
@@ -50,6 +51,8 @@ ARGUMENTS = (_COMMON[0], Argument("command", (list,)), Argument("arguments", (li
 """Of operator `pod`."""
 SETTINGS = (*_COMMON, Argument("connections", (list,), default=[]))
 """Of the key `pod` in the args of another operator, which decides itself what runs."""
+_SHORT_FORMS: dict[str, Any] = {"secrets": [], "config_maps": []}
+"""Left out where names are checked: the volumes made of them are ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,8 @@ def _check(given: dict[str, Any]) -> None:
 
 
 def _request(given: dict[str, Any], source: Path | None) -> PodRequest:
+    for refusal in reserved(as_pod(given | _SHORT_FORMS)["spec"]):
+        raise InvalidTask(refusal)
     return PodRequest(
         cluster=given["cluster"],
         namespace=given["namespace"],

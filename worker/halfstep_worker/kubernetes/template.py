@@ -137,3 +137,6 @@ def _check_named(name: str, items: object) -> None:
     for item in items or []:
         if not isinstance(item, dict) or not isinstance(item.get("name"), str):
             raise InvalidTask(f"Each item of '{name}' in the template of a pod must be an object with a name.")
+    names = [item["name"] for item in items or []]
+    if len(set(names)) < len(names):
+        raise InvalidTask(f"Two items of '{name}' in the template of a pod have the same name.")
