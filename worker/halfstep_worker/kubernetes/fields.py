@@ -148,6 +148,17 @@ _CALLED = {"containers": "container", "initContainers": "container", "volumes": 
 """How a field inside of these is named: `container.lifecycle`, `volume.emptyDir.mode`."""
 
 
+def known_fields() -> Iterator[str]:
+    """The dotted names of all of them."""
+    yield from _names(_SPEC, "")
+
+
+def _names(shape: dict[str, Any], path: str) -> Iterator[str]:
+    for key, inner in shape.items():
+        yield path + key
+        yield from _names(inner or {}, _below(path, key))
+
+
 def fields_of(spec: Any) -> Iterator[tuple[str, bool]]:
     """Each field that asks for something, by its dotted name, and whether it is known. What is not is not looked into."""
     yield from _inside(spec, _SPEC, "")
@@ -163,4 +174,8 @@ def _inside(value: Any, shape: Any, path: str) -> Iterator[tuple[str, bool]]:
                 continue
             yield path + key, key in shape
             if shape.get(key):
-                yield from _inside(inner, shape[key], f"{_CALLED.get(key, key) if not path else path + key}.")
+                yield from _inside(inner, shape[key], _below(path, key))
+
+
+def _below(path: str, key: str) -> str:
+    return f"{path}{key}." if path else f"{_CALLED.get(key, key)}."

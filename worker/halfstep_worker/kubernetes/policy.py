@@ -12,7 +12,7 @@ from typing import Any
 from halfstep.errors import InvalidSettings
 from halfstep_worker.kubernetes.amounts import UNBOUNDED, named, sizes, total
 from halfstep_worker.kubernetes.clusters import Cluster
-from halfstep_worker.kubernetes.fields import OF_EVERY_POD, ON_REQUEST, fields_of
+from halfstep_worker.kubernetes.fields import OF_EVERY_POD, ON_REQUEST, fields_of, known_fields
 from halfstep_worker.kubernetes.host import APPARMOR, containers_of, host_access, root_access, volumes_of
 from halfstep_worker.kubernetes.images import read_image
 from halfstep_worker.kubernetes.names import DEFAULT_CONTAINER, DOMAIN
@@ -237,12 +237,14 @@ def read_policy(file: Path | None) -> LauncherPolicy:
 
 
 def _check_refused_fields(where: str, patterns: Iterable[str]) -> None:
+    """A pattern that refuses nothing is a slip of the pen, and one that fits what every pod has would refuse all."""
     for pattern in patterns:
-        found = next((name for name in sorted(OF_EVERY_POD) if fnmatchcase(name, pattern)), None)
-        if found:
-            raise InvalidSettings(
-                f"{pattern!r} under 'refused_fields' in {where} fits '{found}', which the launcher itself sets."
-            )
+        fitting = [name for name in known_fields() if fnmatchcase(name, pattern)]
+        if not fitting:
+            raise InvalidSettings(f"{pattern!r} under 'refused_fields' in {where} fits no field of a pod.")
+        ours = next((name for name in fitting if name in OF_EVERY_POD), None)
+        if ours:
+            raise InvalidSettings(f"{pattern!r} under 'refused_fields' in {where} fits '{ours}', which the launcher itself sets.")
 
 
 def _quantities(where: str, given: Mapping[str, Any]) -> dict[str, Decimal]:

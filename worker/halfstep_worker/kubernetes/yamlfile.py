@@ -14,15 +14,30 @@ from halfstep.errors import InvalidSettings
 def read_mapping(file: Path, what: str) -> dict[str, Any]:
     """The mapping in a file; `what` is what errors call the file. InvalidSettings: it can't be read, or is none."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise InvalidSettings(f"The {what} {file} can't be read: {error.strerror}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        raise InvalidSettings(f"The {what} {file} is no YAML{f' (line {mark.line + 1})' if mark else ''}.") from None
+        problem = error.problem if isinstance(error, _TwiceError) else "is no YAML"
+        raise InvalidSettings(f"The {what} {file} {problem}{f' (line {mark.line + 1})' if mark else ''}.") from None
     if not isinstance(content, dict | None):
         raise InvalidSettings(f"The {what} {file} must hold lines `key: value`.")
     return {str(key): value for key, value in (content or {}).items()}
+
+
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key stands twice in one mapping; YAML's own readers take the last one."""
+
+
+class _Loader(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:str" and key.value in seen:
+                raise _TwiceError(problem=f"has the key '{key.value}' twice", problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
 
 
 def check_keys(where: str, values: Mapping[str, Any], known: Mapping[str, type | tuple[type, ...]]) -> None:
