@@ -24,9 +24,8 @@ from halfstep_worker.kubernetes.names import (
     TASK,
     pod_name,
 )
-from halfstep_worker.kubernetes.objects import inside
 from halfstep_worker.kubernetes.request import PodRequest
-from halfstep_worker.kubernetes.reserved import reserved, reserved_in_main
+from halfstep_worker.kubernetes.reserved import relabelling, reserved, reserved_in_main
 from halfstep_worker.kubernetes.values import Identity, Pod
 
 BODY = ["python", "-m", "halfstep_worker.kubernetes.body"]
@@ -38,7 +37,6 @@ _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _TASK_VOLUME, _SOURCE_VOLUME, _TMP_VOLUME = "halfstep-task", "halfstep-source", "halfstep-tmp"
 _COPIED = ("configMap", "downwardAPI", "emptyDir", "image", "projected", "secret")
 """Volumes of which each pod has its own, or one that nothing can change."""
-_RELABELLING = ("fsGroup", "seLinuxOptions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,15 +258,7 @@ def _objections(request: PodRequest, defaults: PodDefaults, connections: list[Po
     if connections:
         yield from alone(metadata, wanted)
     if defaults.source and defaults.source_volume.keys() - set(_COPIED):
-        yield from _relabelling(wanted)
-
-
-def _relabelling(spec: Pod) -> Iterator[str]:
-    """What makes a node write the owners or labels of all files of the pod's volumes, the source's too."""
-    for holder in (spec, *containers_of({"spec": spec})):
-        for key in _RELABELLING:
-            if inside(holder, "securityContext").get(key) is not None:
-                yield f"A pod with the source volume can't have '{key}', which would change the files of that volume."
+        yield from relabelling(wanted)
 
 
 def _connections(request: PodRequest, defaults: PodDefaults, task: Mapping[str, Any]) -> list[Pod]:

@@ -84,12 +84,13 @@ class LauncherPolicy:
     refused_fields: tuple[str, ...] = ()
     """Of the usual fields, those that tasks may not set."""
     strict: bool = False
-    """Fields that the launcher does not know are refused."""
+    """Fields that the launcher does not know are refused, and names of images that are none."""
 
     def refusal(self, pod: Pod, cluster: Cluster) -> str | None:
         """Why this pod may not be made there, and which key would allow it; None: it may.
 
-        `pod` is all that the task asks for, its template merged: nothing that is added later may come from the task.
+        `pod` is all that the task asks for, its template merged, with defaults and marks: what is added later is the launcher's
+        own, and out of the task's reach (reserved.py, alone.py).
         """
         return next(self._refusals(pod, cluster), None)
 

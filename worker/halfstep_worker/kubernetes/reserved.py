@@ -17,6 +17,7 @@ VARIABLES = "HALFSTEP_"
 """What the names of our variables begin with, in pods of other operators than `pod`."""
 OWN_VARIABLES = ("HALFSTEP_TASK_ID", "HALFSTEP_ATTEMPT")
 """Those of every pod."""
+_RELABELLING = ("fsGroup", "seLinuxOptions")
 _BESIDE_MAIN = ("initContainers", "ephemeralContainers")
 
 
@@ -38,6 +39,14 @@ def reserved_in_main(spec: Pod, folders: list[str]) -> Iterator[str]:
         if container.get("name") == MAIN:
             yield from _variables(container)
             yield from _folders(container, folders)
+
+
+def relabelling(spec: Pod) -> Iterator[str]:
+    """What makes a node write the owners or labels of all files of the pod's volumes, the source's too."""
+    for holder in (spec, *containers_of({"spec": spec})):
+        for key in _RELABELLING:
+            if inside(holder, "securityContext").get(key) is not None:
+                yield f"A pod with the source volume can't have '{key}', which would change the files of that volume."
 
 
 def _variables(main: Pod) -> Iterator[str]:
