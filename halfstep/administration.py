@@ -31,17 +31,28 @@ class Administration:
         self.database = database
 
     def set_queue(
-        self, name: str, *, weight: int | None = None, operators: Sequence[str] | None = None, any_operator: bool = False
+        self,
+        name: str,
+        *,
+        weight: int | None = None,
+        operators: Sequence[str] | None = None,
+        any_operator: bool = False,
+        placements: Sequence[str] | None = None,
+        any_placement: bool = False,
     ) -> None:
-        """Makes or changes a queue: its weight among others, and which operators it takes (`any_operator`: all again).
+        """Makes or changes a queue: its weight among others, which operators and which placements it takes (`any_…`: all again).
 
         Raises InvalidSettings for a bad name or weight.
         """
         check_queue_name(name)
         if weight is not None and not 1 <= weight <= 1000:
             raise InvalidSettings(f"A queue's weight is 1 to 1000, not {weight}.")
-        chosen = None if operators is None else list(operators)
-        self.database.run("set_queue", queue=name, weight=weight, operators=chosen, any_operator=any_operator)
+        if placements is not None and not set(placements) <= {"worker", "pod"}:
+            raise InvalidSettings(f"The placements are worker and pod, not {', '.join(placements)}.")
+        self.database.run(
+            "set_queue", queue=name, weight=weight, operators=operators and list(operators), any_operator=any_operator,
+            placements=placements and list(placements), any_placement=any_placement,
+        )  # fmt: skip
 
     def fix_queues(self, fixed: bool) -> None:
         """fixed: a task for a queue that was not made by `set_queue` is refused."""
@@ -52,8 +63,7 @@ class Administration:
         self._check_role(role)
         with self.database.transaction():
             self.database.script(
-                f"GRANT USAGE ON SCHEMA halfstep TO {quoted(role)};"
-                f"GRANT EXECUTE ON FUNCTION halfstep.enqueue, halfstep.enqueue_many TO {quoted(role)}"
+                f"GRANT USAGE ON SCHEMA halfstep TO {quoted(role)};GRANT EXECUTE ON FUNCTION {self._doors()} TO {quoted(role)}"
             )
             for queue in queues:
                 self.set_queue(queue)
@@ -65,8 +75,7 @@ class Administration:
         with self.database.transaction():
             self.database.run("revoke_producer", role=role)
             self.database.script(
-                f"REVOKE ALL ON FUNCTION halfstep.enqueue, halfstep.enqueue_many FROM {quoted(role)};"
-                f"REVOKE USAGE ON SCHEMA halfstep FROM {quoted(role)}"
+                f"REVOKE ALL ON FUNCTION {self._doors()} FROM {quoted(role)};REVOKE USAGE ON SCHEMA halfstep FROM {quoted(role)}"
             )
 
     def history_days(self, days: int | None = None) -> int:
@@ -95,6 +104,10 @@ class Administration:
         """Deletes all that halfstep has in this database, for good; it may take a while. Who uses it is told by an error."""
         with self.database.transaction():
             self.database.script("SET LOCAL statement_timeout = 0; DROP SCHEMA halfstep CASCADE")
+
+    def _doors(self) -> str:
+        """The functions that enqueue, with their arguments: there is one for each way that drivers type them."""
+        return ", ".join(row["signature"] for row in self.database.run("doors"))
 
     def _check_role(self, role: str) -> None:
         if not self.database.run("role_exists", role=role):

@@ -175,10 +175,12 @@ class Database:
 
     def _make_engine(self, *, with_options: bool) -> sa.Engine:
         arguments = connect_arguments(self.settings, with_options=with_options)
-        return sa.create_engine(
+        engine = sa.create_engine(
             self._url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=arguments, use_native_hstore=False,
             json_deserializer=_value_of,
         )  # fmt: skip
+        sa.event.listen(engine, "connect", lambda connection, _: psycopg2.extensions.register_type(_MOMENT, connection))
+        return engine
 
     def _lose_the_reply(self) -> None:
         self.close()
@@ -195,6 +197,17 @@ class Database:
             self.execute("ROLLBACK")
         except HalfstepError:
             self.close()
+
+
+def _moment_of(text: str | bytes | None, cursor: Any) -> Any:
+    """A timestamptz. PostgreSQL keeps years that Python has not: such a moment stays text."""
+    try:
+        return psycopg2.extensions.PYDATETIMETZ(text, cursor)
+    except (ValueError, OverflowError):
+        return text
+
+
+_MOMENT = psycopg2.extensions.new_type((1184,), "MOMENT", _moment_of)
 
 
 def _value_of(text: str) -> Any:

@@ -8,15 +8,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypedDict, Unpack
 
 from halfstep.callers import Caller, in_our_words, lacks_a_character, opened
 from halfstep.errors import InvalidTask, RefusedValue
 
 CHUNK = 5_000
-# As text first: some connections write and read jsonb as their users like it.
-ENQUEUE = "SELECT halfstep.enqueue_many(CAST(CAST(%(tasks)s AS text) AS jsonb))"
+# As text first: some connections write and read jsonb as their users like it. Not strict: `as_json` has looked at the options'
+# names, and a float of Python's is a double.
+ENQUEUE = "SELECT halfstep.enqueue_many(CAST(CAST(%(tasks)s AS text) AS jsonb), false)"
+_as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _PLACE = re.compile(r"(?:Task (\d+) of \d+: )?(.*)", re.DOTALL)  # in the chunk, as the SQL function tells it
 
@@ -169,7 +171,7 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise InvalidTask(f"{name} has no time zone; give one, such as datetime.now(timezone.utc).")
-        return value.isoformat()
+        return _after_a_gap(value).isoformat()
     if isinstance(value, timedelta) and name == "run_at":
         raise InvalidTask("run_at must be a moment, not a timedelta; add it to datetime.now(timezone.utc).")
     if isinstance(value, timedelta):
@@ -181,9 +183,15 @@ def _plain(name: str, value: Any) -> Any:
     return value
 
 
+def _after_a_gap(moment: datetime) -> datetime:
+    """A time that the clocks leave out is as long after the gap as it is behind its beginning, never before the gap."""
+    shown = moment.astimezone(timezone.utc).astimezone(moment.tzinfo)  # noqa: UP017
+    return moment if shown.replace(tzinfo=None) == moment.replace(tzinfo=None) else moment.replace(fold=0)
+
+
 def _storable(record: Mapping[str, Any]) -> str:
     try:
-        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        text = _as_json(record)
         text.encode("utf-8")
     except (TypeError, ValueError) as error:
         raise InvalidTask(f"The task is not plain JSON: {error}.") from None

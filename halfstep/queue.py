@@ -13,8 +13,6 @@ from halfstep.errors import Conflict, NotFound
 from halfstep.outcomes import Retry
 from halfstep.records import array, records
 
-PROMOTER_LOCK = 0x70726F6D
-FOLD_LOCK = 0x666F6C64
 LONE_DEATHS = 3
 """A task that killed this many workers while it ran alone is failed."""
 
@@ -23,6 +21,7 @@ LONE_DEATHS = 3
 class WorkerCard:
     """Who a worker is, as `halfstep workers` shows it. queues None: it serves all.
 
+    cluster: the one that a launcher serves; tasks may name it from then on.
     follows: its registration before, if that was taken for dead; whoever was asked to leave then is still to leave.
     """
 
@@ -34,6 +33,7 @@ class WorkerCard:
     slots: int
     queues: Sequence[str] | None = None
     placement: str = "worker"
+    cluster: str = ""
     lease_seconds: float = 10.0
     follows: str | None = None
 
@@ -53,7 +53,8 @@ class Queue:
         """A worker begins, with sequence 0 and a lease."""
         self.database.run(
             "register", worker=card.id, name=card.name, host=card.host, pid=card.pid, version=card.version,
-            placement=card.placement, queues=None if card.queues is None else list(card.queues), slots=card.slots,
+            placement=card.placement, cluster=card.cluster,
+            queues=None if card.queues is None else list(card.queues), slots=card.slots,
             lease_seconds=card.lease_seconds, follows=card.follows,
         )  # fmt: skip
 
@@ -137,7 +138,7 @@ class Queue:
 
     def promote(self, *, batch: int = 1000) -> int:
         """Makes due tasks ready; returns how many."""
-        return int(self.database.run("promote", batch=batch, lock=PROMOTER_LOCK)[0]["promoted"])
+        return int(self.database.run("promote", batch=batch)[0]["promoted"])
 
     def leases(self) -> list[Row]:
         """worker, counter, seconds, dead of every lease."""
@@ -165,7 +166,7 @@ class Queue:
 
     def fold(self) -> int:
         """Adds the counts of workers that are gone to those of nobody, which keeps the tally small; returns how many workers."""
-        return int(self.database.run("fold", lock=FOLD_LOCK)[0]["folded"])
+        return int(self.database.run("fold")[0]["folded"])
 
     def measure(
         self, *, cap: int = 10_000, placement: str = "worker", cluster: str = "", queues: Sequence[str] | None = None
@@ -190,7 +191,7 @@ class Queue:
         with self.database.transaction():
             rows = self.database.run("retry_finished", id=task)
             if rows and not rows[0]["back"]:
-                holder = self.database.run("key_holder", key=rows[0]["unique_key"])
+                holder = self.database.run("key_holder", key=rows[0]["unique_key"], queue=rows[0]["queue"])
                 raise Conflict(f"Task {task} can't run again: its unique key is held by task {holder[0]['task_id']}.")
         if not rows:
             if self.database.run("task_state", id=task):

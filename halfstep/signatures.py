@@ -31,7 +31,10 @@ _TASK = {
     "max_attempts": _COUNT, "backoff_base": _DURATION, "backoff_cap": _DURATION,
     "at_most_once": Argument("boolean", frozenset({"boolean"})), "labels": _JSON,
 }  # fmt: skip
-FUNCTIONS: Mapping[str, Mapping[str, Argument]] = {"enqueue": _TASK, "enqueue_many": {"tasks": _JSON}}
+FUNCTIONS: Mapping[str, Mapping[str, Argument]] = {
+    "enqueue": _TASK,
+    "enqueue_many": {"tasks": _JSON, "strict": Argument("boolean", frozenset({"boolean"}))},
+}
 """Arguments of the functions for producers, in their order."""
 
 _ALIKE = (("args", "labels"), ("timeout", "backoff_base", "backoff_cap"))

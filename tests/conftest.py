@@ -33,6 +33,7 @@ from halfstep.outcomes import Cancelled, Failed, Succeeded
 from halfstep.queue import Queue, WorkerCard
 from halfstep.reports import Reports
 from halfstep_cli.embedded import EmbeddedServer, discard
+from producers import Producer, producer_of
 from waiting import wait_until
 
 # The machine may be shared: neither an example nor the making of examples is slow by itself.
@@ -149,7 +150,8 @@ _EMPTY = """
 DELETE FROM halfstep.task; DELETE FROM halfstep.history; DELETE FROM halfstep.attempt; DELETE FROM halfstep.log;
 DELETE FROM halfstep.unique_key; DELETE FROM halfstep.worker; DELETE FROM halfstep.lease; DELETE FROM halfstep.exchange;
 DELETE FROM halfstep.pod; DELETE FROM halfstep.tally; DELETE FROM halfstep.scaler; DELETE FROM halfstep.election;
-DELETE FROM halfstep.producer; DELETE FROM halfstep.queue; INSERT INTO halfstep.queue (name) VALUES ('default');
+DELETE FROM halfstep.producer; DELETE FROM halfstep.cluster; DELETE FROM halfstep.queue;
+INSERT INTO halfstep.queue (name) VALUES ('default');
 DELETE FROM halfstep.installation; INSERT INTO halfstep.installation DEFAULT VALUES; ALTER SEQUENCE halfstep.task_id RESTART;
 """
 
@@ -259,6 +261,13 @@ def reports(database: Database) -> Reports:
 def administration(database: Database) -> Administration:
     """What an administrator does, on the test's first connection."""
     return Administration(database)
+
+
+@pytest.fixture
+def producer(server: Any, database: Database) -> Iterator[Producer]:
+    """A role that was granted nothing yet, and its connection."""
+    with producer_of(server, database) as one:
+        yield one
 
 
 @pytest.fixture

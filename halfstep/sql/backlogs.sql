@@ -2,7 +2,7 @@
 -- Which groups there are is found by leaps through the indexes; every queue has at least its group of workers. Raw counts: what waits
 -- in a paused queue is counted, and who scales leaves it out. Due scheduled tasks and those of dead workers are about to be ready.
 -- (The orders are those of the indexes: a bitmap of the whole backlog would be made before the limit counts.)
--- The oldest is looked for among the first few of each priority: nothing older is likely behind them, as ids grow with time.
+-- The oldest is looked for among the first few of each of 50 priorities: nothing older is likely behind them, as ids grow with time.
 WITH RECURSIVE ready AS (
     (SELECT queue, placement, cluster FROM halfstep.task WHERE state = 'ready' AND NOT alone ORDER BY queue, placement, cluster LIMIT 1)
     UNION ALL
@@ -67,7 +67,7 @@ CROSS JOIN LATERAL (
             SELECT t.priority FROM halfstep.task t WHERE t.state = 'ready' AND NOT t.alone AND t.priority < p.priority
                 AND t.queue = g.queue AND t.placement = g.placement AND t.cluster = g.cluster ORDER BY t.priority DESC LIMIT 1) n
     )
-    SELECT min(f.run_at) AS oldest FROM (SELECT priority FROM priorities LIMIT 1000) p CROSS JOIN LATERAL (
+    SELECT min(f.run_at) AS oldest FROM (SELECT priority FROM priorities LIMIT 50) p CROSS JOIN LATERAL (
         SELECT t.run_at FROM halfstep.task t WHERE t.state = 'ready' AND NOT t.alone AND t.priority <= p.priority
             AND t.queue = g.queue AND t.placement = g.placement AND t.cluster = g.cluster ORDER BY t.priority DESC, t.id LIMIT 10) f
 ) w

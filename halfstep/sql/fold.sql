@@ -1,9 +1,12 @@
 -- The counts of workers that are gone go over to the nil id, in one commit: whoever adds up never sees a sum go down.
-WITH turn AS (
-    SELECT pg_try_advisory_xact_lock(%(lock)s) AS mine  -- two at once could wait for each other
+WITH turn AS MATERIALIZED (  -- two at once could wait for each other
+    SELECT FROM halfstep.turn
+    WHERE name = 'fold' AND EXISTS (SELECT FROM halfstep.tally t WHERE t.worker_id <> '00000000-0000-0000-0000-000000000000'
+                                    AND NOT EXISTS (SELECT FROM halfstep.lease l WHERE l.worker_id = t.worker_id))
+    FOR NO KEY UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM halfstep.tally t
-    WHERE t.worker_id <> '00000000-0000-0000-0000-000000000000' AND (SELECT mine FROM turn)
+    WHERE t.worker_id <> '00000000-0000-0000-0000-000000000000' AND EXISTS (SELECT FROM turn)
       AND NOT EXISTS (SELECT FROM halfstep.lease l WHERE l.worker_id = t.worker_id)
     RETURNING t.*
 ), folded AS (

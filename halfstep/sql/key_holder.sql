@@ -1,2 +1,2 @@
--- Who holds a unique key.
-SELECT task_id FROM halfstep.unique_key WHERE key = %(key)s
+-- Who holds a unique key of a queue.
+SELECT task_id FROM halfstep.unique_key WHERE key = %(key)s AND queue = %(queue)s

@@ -4,7 +4,7 @@ WITH scheduled AS MATERIALIZED (
     SELECT queue, count(*) AS number FROM (SELECT queue FROM halfstep.task WHERE state = 'scheduled' ORDER BY run_at LIMIT %(cap)s) s
     GROUP BY queue
 )
-SELECT q.name, q.weight, q.paused_at IS NOT NULL AS paused, q.operators,
+SELECT q.name, q.weight, q.paused_at IS NOT NULL AS paused, q.operators, q.placements,
     (SELECT count(*) FROM (SELECT FROM halfstep.task t WHERE t.state = 'ready' AND NOT t.alone AND t.queue = q.name
                            ORDER BY t.placement, t.cluster, t.priority DESC, t.id LIMIT %(cap)s) x)::int
     + (SELECT count(*) FROM (SELECT FROM halfstep.task t WHERE t.state = 'ready' AND t.alone AND t.queue = q.name

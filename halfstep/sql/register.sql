@@ -5,6 +5,8 @@ WITH asked AS (
 ), worker AS (
     INSERT INTO halfstep.worker (id, name, host, pid, version, placement, queues, slots, drain_requested_at)
     SELECT %(worker)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(placement)s, %(queues)s::text[], %(slots)s, at FROM asked
+), served AS (  -- from now on tasks of every queue may name it
+    INSERT INTO halfstep.cluster (name, queue) SELECT %(cluster)s, '' WHERE %(cluster)s <> '' ON CONFLICT DO NOTHING
 ), lease AS (
     INSERT INTO halfstep.lease (worker_id, seconds) VALUES (%(worker)s::uuid, %(lease_seconds)s)
 )

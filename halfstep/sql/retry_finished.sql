@@ -2,9 +2,9 @@
 WITH gone AS (
     DELETE FROM halfstep.history WHERE id = %(id)s RETURNING *
 ), keyed AS (
-    INSERT INTO halfstep.unique_key AS held (key, task_id)
-    SELECT unique_key, id FROM gone WHERE unique_key IS NOT NULL
-    ON CONFLICT (key) DO UPDATE SET task_id = excluded.task_id,
+    INSERT INTO halfstep.unique_key AS held (key, queue, task_id)
+    SELECT unique_key, queue, id FROM gone WHERE unique_key IS NOT NULL
+    ON CONFLICT (key, queue) DO UPDATE SET task_id = excluded.task_id,
         expires_at = CASE WHEN held.expires_at > clock_timestamp() THEN held.expires_at END  -- a period of its own runs on
         WHERE held.task_id = excluded.task_id OR held.expires_at <= clock_timestamp()
     RETURNING task_id
@@ -22,4 +22,4 @@ WITH gone AS (
 ), hint AS (
     SELECT pg_notify('halfstep', 'ready') WHERE EXISTS (SELECT FROM back) AND halfstep.awaited(ARRAY(SELECT queue FROM back))
 )
-SELECT g.id, g.unique_key, EXISTS (SELECT FROM back) AS back, (SELECT count(*) FROM hint) AS hints FROM gone g
+SELECT g.id, g.unique_key, g.queue, EXISTS (SELECT FROM back) AS back, (SELECT count(*) FROM hint) AS hints FROM gone g

@@ -42,6 +42,26 @@ def test_a_time_with_a_zone_means_what_it_says(text, tokyo):
     assert read_moment(text, now=NOW) == datetime(2030, 5, 1, 9, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2030-03-31T01:59", datetime(2030, 3, 31, 0, 59, tzinfo=UTC)),
+        ("2030-03-31T02:00", datetime(2030, 3, 31, 1, 0, tzinfo=UTC)),  # the clocks go from 02:00 to 03:00
+        ("2030-03-31T02:30", datetime(2030, 3, 31, 1, 30, tzinfo=UTC)),
+        ("2030-03-31T03:00", datetime(2030, 3, 31, 1, 0, tzinfo=UTC)),
+        ("2030-10-27T02:30", datetime(2030, 10, 27, 0, 30, tzinfo=UTC)),  # twice, and the first is meant
+    ],
+)
+def test_a_time_that_the_clocks_leave_out_is_after_the_gap(text, moment, monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert read_moment(text, now=NOW) == moment
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize("text", ["2030-05-01T09:00", "2030-05-01 09:00:00", "20300501T0900"])
 def test_a_time_without_a_zone_is_the_callers(text, tokyo):
     assert read_moment(text, now=NOW) == datetime(2030, 5, 1, 0, tzinfo=UTC)

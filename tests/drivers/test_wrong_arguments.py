@@ -29,7 +29,7 @@ WRONG: dict[str, tuple[str, str]] = {
         f"enqueue({', '.join('1' * 16)})", "it takes no more than operator, args, queue"
     ),
     "many tasks that are a number": ("enqueue_many(5)", "cast tasks to jsonb"),
-    "many tasks that are an array of rows": ("enqueue_many(ARRAY[1], 2)", "it takes no more than tasks"),
+    "many tasks that are an array of rows": ("enqueue_many(ARRAY[1], true, 2)", "it takes no more than tasks, strict"),
 }  # fmt: skip
 
 
@@ -56,7 +56,9 @@ def test_a_schema_without_the_functions_asks_for_a_migration(empty_database_url:
             enqueue(connection, "bash")
         connection.rollback()
         connection.cursor().execute("CREATE SCHEMA halfstep")
-        with pytest.raises(SchemaMismatch, match=r"halfstep\.enqueue_many\(jsonb\) does not exist.*run `halfstep migrate`"):
+        with pytest.raises(
+            SchemaMismatch, match=r"halfstep\.enqueue_many\(jsonb, boolean\) does not exist.*run `halfstep migrate`"
+        ):
             enqueue(connection, "bash")
 
 
@@ -95,4 +97,5 @@ def test_the_arguments_that_we_tell_are_those_of_the_functions(onlooker: Databas
     for row in rows:
         expected = FUNCTIONS[row["proname"]]
         types = dict(zip(row["names"], row["types"], strict=True))
-        assert all(types[name] in argument.taken for name, argument in expected.items())
+        assert all(kind in expected[name].taken for name, kind in types.items())
+    assert {name for row in rows for name in row["names"]} == {name for arguments in FUNCTIONS.values() for name in arguments}

@@ -64,7 +64,7 @@ def test_no_more_than_the_wish_is_taken_or_locked(database: Database, worker: An
 
 
 @pytest.mark.parametrize(
-    "other", [{"queue": "other"}, {"placement": "pod"}, {"cluster": "c"}, {"run_at": "2100-01-01T00:00:00Z"}]
+    "other", [{"queue": "other"}, {"placement": "pod"}, {"placement": "pod", "cluster": "c"}, {"run_at": "2100-01-01T00:00:00Z"}]
 )
 def test_a_claim_takes_nothing_that_the_worker_does_not_serve(database: Database, worker: Any, other: dict[str, Any]) -> None:
     enqueue(database, "bash", **other)

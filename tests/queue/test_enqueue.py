@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -277,8 +278,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"run_at": "infinity"}, "point in time"),
     ({"run_at": "tomorrow-ish"}, "invalid input syntax for type timestamp"),
     ({"run_at": datetime(2030, 1, 1)}, "no time zone"),
-    ({"priority": "high"}, "invalid input syntax for type integer"),
-    ({"priority": 2**31}, "out of range"),
+    ({"priority": "high"}, "invalid input syntax for type bigint"),
+    ({"priority": 2**31}, "priority must be a whole number"),
     ({"queue": "no such!"}, "queue name has 1 to 63"),
     ({"queue": ""}, "queue name has 1 to 63"),
     ({"prioritty": 1}, "no task option prioritty"),
@@ -345,3 +346,21 @@ def test_a_notification_is_sent_only_while_a_worker_waits(database: Database, da
     enqueue(database, "bash")
     assert listener.wait(10, stop_fd=never) == ["ready"]
     listener.close()
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_a_time_that_the_clocks_leave_out_is_after_the_gap(database: Database, fold: int) -> None:
+    """Of Berlin on the last Sunday of March, when 02:00 is followed by 03:00."""
+    gap = datetime(2030, 3, 31, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=fold)
+    enqueue(database, "bash", run_at=gap)
+    database.execute("SET timezone = 'Europe/Berlin'")
+    database.execute("SELECT halfstep.enqueue('bash', run_at => '2030-03-31 02:30')")
+    moments = database.execute("SELECT DISTINCT run_at AT TIME ZONE 'UTC' AS moment FROM halfstep.task")
+    assert [row["moment"] for row in moments] == [datetime(2030, 3, 31, 1, 30)]  # 03:30 there
+
+
+def test_of_a_time_that_comes_twice_each_can_be_asked_for(database: Database) -> None:
+    for fold in (0, 1):
+        enqueue(database, "bash", run_at=datetime(2030, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=fold))
+    moments = database.execute("SELECT extract(hour FROM run_at AT TIME ZONE 'UTC')::int AS hour FROM halfstep.task ORDER BY id")
+    assert [row["hour"] for row in moments] == [0, 1]

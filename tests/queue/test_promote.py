@@ -8,7 +8,7 @@ from typing import Any
 
 from halfstep import NewTask, enqueue, enqueue_many
 from halfstep.database import Database
-from halfstep.queue import PROMOTER_LOCK, Queue
+from halfstep.queue import Queue
 from waiting import PATIENCE
 
 LATER = "2100-01-01T00:00:00Z"
@@ -40,7 +40,7 @@ def test_one_promotes_at_a_time_and_nobody_waits(
 ) -> None:
     make_due(database, [enqueue(database, "bash", run_at=LATER)])
     other = raw_connect()
-    other.cursor().execute("SELECT pg_advisory_xact_lock(%s)", (PROMOTER_LOCK,))
+    other.cursor().execute("SELECT FROM halfstep.turn WHERE name = 'promote' FOR UPDATE")
     assert queue.promote() == 0
     other.rollback()
     assert queue.promote() == 1

@@ -103,11 +103,21 @@ def test_queues_tell_what_they_hold(seven: list[int], reports: Reports, administ
         "weight": 1,
         "paused": False,
         "operators": None,
+        "placements": None,
         "ready": 1,
         "scheduled": 1,
         "running": 1,
     }
-    assert pods == {"name": "pods", "weight": 4, "paused": False, "operators": ["pod"], "ready": 1, "scheduled": 0, "running": 0}
+    assert pods == {
+        "name": "pods",
+        "weight": 4,
+        "paused": False,
+        "operators": ["pod"],
+        "placements": None,
+        "ready": 1,
+        "scheduled": 0,
+        "running": 0,
+    }
 
 
 def test_queues_count_no_further_than_the_cap(seven: list[int], database: Database, reports: Reports) -> None:

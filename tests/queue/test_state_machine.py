@@ -87,7 +87,7 @@ class Verbs(RuleBasedStateMachine):
     def enqueue(self, queue: str, placement: str, key: str | None, later: bool, once: bool) -> None:
         given = {"queue": queue, "placement": placement, "unique_key": key, "at_most_once": once, "max_attempts": 2}
         made = enqueue(self.database, "bash", {}, **given, run_at=LATER if later else None)  # type: ignore[arg-type]
-        holder = self._holder(key)
+        holder = self._holder(queue, key)
         if holder is not None:
             assert made == holder
             return
@@ -228,7 +228,7 @@ class Verbs(RuleBasedStateMachine):
     @precondition(lambda self: self.tasks)
     def run_again(self, which: int) -> None:
         task = at(list(self.tasks.values()), which)
-        if task.id in self.pruned or task.state not in OVER or self._holder(task.key) is not None:
+        if task.id in self.pruned or task.state not in OVER or self._holder(task.queue, task.key) is not None:
             with pytest.raises(NotFound if task.id in self.pruned else Conflict):
                 self.queue.retry_finished(task.id)
             return
@@ -306,8 +306,9 @@ class Verbs(RuleBasedStateMachine):
     def _in(self, state: str) -> list[Modelled]:
         return [task for task in self.tasks.values() if task.state == state]
 
-    def _holder(self, key: str | None) -> int | None:
-        return next((t.id for t in self.tasks.values() if key and t.key == key and t.state not in OVER), None)
+    def _holder(self, queue: str, key: str | None) -> int | None:
+        holds = (t.id for t in self.tasks.values() if key and (t.queue, t.key) == (queue, key) and t.state not in OVER)
+        return next(holds, None)
 
     def _claimable(self, worker: QueueWorker, want: int, alone: bool) -> list[Modelled]:
         if worker.id in self.gone:

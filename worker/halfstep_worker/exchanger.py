@@ -310,5 +310,6 @@ def _stand(moment: str, *, claims: int, ends: int) -> None:
 def _card(settings: WorkerSettings, worker: str, *, follows: str | None) -> WorkerCard:
     return WorkerCard(
         id=worker, name=settings.name, host=socket.gethostname(), pid=os.getpid(), version=__version__, slots=settings.slots,
-        queues=settings.queues, placement=settings.placement, lease_seconds=settings.lease_seconds, follows=follows,
+        queues=settings.queues, placement=settings.placement, cluster=settings.cluster, lease_seconds=settings.lease_seconds,
+        follows=follows,
     )  # fmt: skip

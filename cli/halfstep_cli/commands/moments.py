@@ -32,9 +32,15 @@ def read_moment(text: str, *, now: datetime) -> datetime:
         if delay is not None:
             return now + delay
         named = datetime.fromisoformat(text.strip())
-        return named if named.tzinfo else named.astimezone()
+        return named if named.tzinfo else _here(named)
     except (ValueError, OverflowError, OSError):
         raise _bad(text) from None
+
+
+def _here(named: datetime) -> datetime:
+    """In this machine's time zone. A time that the clocks leave out is as long after the gap as it is behind its beginning."""
+    moment = named.astimezone()
+    return moment if moment.replace(tzinfo=None) == named else max(moment, named.replace(fold=1).astimezone())
 
 
 def _bad(text: str) -> InvalidTask:

@@ -21,6 +21,7 @@ COLUMNS = (
     Column("paused", "paused"),
     Column("weight", "weight", right=True),
     Column("operators", "operators"),
+    Column("placements", "placements"),
 )
 
 
@@ -31,6 +32,8 @@ class QueueOptions:
     weight: Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Its share of a worker.")] = None
     operator: Annotated[list[str] | None, typer.Option("--operator", "-o", metavar="O", help="Take only these.")] = None
     any_operator: Annotated[bool, typer.Option("--any-operator", help="Take every operator again.")] = False
+    placement: Annotated[str | None, typer.Option(metavar="P", help="Take only worker, or only pod.")] = None
+    any_placement: Annotated[bool, typer.Option("--any-placement", help="Take both placements again.")] = False
 
 
 def queues(session: Session, json: Json = False) -> None:
@@ -74,14 +77,17 @@ def set_queue(session: Session, queue: QueueName, options: QueueOptions) -> None
     check_queue_name(queue)
     if options.any_operator and options.operator:
         raise InvalidSettings("Choose: --operator limits the queue, --any-operator lifts the limit.")
+    if options.any_placement and options.placement:
+        raise InvalidSettings("Choose: --placement limits the queue, --any-placement lifts the limit.")
     for operator in options.operator or []:
         check_operator_name(operator)
     with session.open() as database:
         from halfstep.administration import Administration
 
         Administration(database).set_queue(
-            queue, weight=options.weight, operators=options.operator or None, any_operator=options.any_operator
-        )
+            queue, weight=options.weight, operators=options.operator or None, any_operator=options.any_operator,
+            placements=[options.placement] if options.placement else None, any_placement=options.any_placement,
+        )  # fmt: skip
     note(f"Queue {queue} is set.")
 
 

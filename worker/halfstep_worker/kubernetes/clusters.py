@@ -9,7 +9,7 @@ from typing import Any
 
 from halfstep.errors import InvalidSettings
 from halfstep_worker.kubernetes.defaults import PodDefaults, SecretKey
-from halfstep_worker.kubernetes.shapes import NAMESPACE
+from halfstep_worker.kubernetes.shapes import CLUSTER, NAMESPACE
 from halfstep_worker.kubernetes.yamlfile import check_keys, read_mapping, string_map, strings
 
 DEFAULT = "default"
@@ -109,6 +109,8 @@ def _around_us(environment: Mapping[str, str]) -> Cluster:
 
 def _cluster(name: str, value: Any, folder: Path) -> Cluster:
     where = f"cluster '{name}'"
+    if not CLUSTER.fullmatch(name):
+        raise InvalidSettings(f"The name of {where} has to have 1 to 63 letters, digits, dots, dashes or underscores.")
     given = _given(where, value, _KEYS)
     if given.get("in_cluster") and (given.get("kubeconfig") or given.get("context")):
         raise InvalidSettings(f"{where.capitalize()} has 'in_cluster' and a kubeconfig; leave one out.")

@@ -21,6 +21,8 @@ POD_SECURITY = frozenset(
 CONTAINER_SECURITY = frozenset(
     {"allowPrivilegeEscalation", "capabilities", "privileged", "procMount", "readOnlyRootFilesystem"}
 )  # fmt: skip
+CLUSTER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+"""As tasks may name one; the SQL function says so, too."""
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 DEEPEST = 60
 MOST_DIGITS = 30
