@@ -1,6 +1,6 @@
 """Measures what is promised and prints one line a bar: name, figure, bound, ok or short.
 
-    python -m benchmarks.bars [--room queue|scaler|faults|isolation|pods|keda] [--only WORD] [--json]
+    python -m benchmarks.bars [--room queue|scaler|faults|isolation|doors|pods|keda] [--only WORD] [--json]
 
 The bars run on a temporary embedded database, or on that of HALFSTEP_DATABASE_URL. Exit code 1 if any bar is short.
 The rooms pods and keda need a cluster, so they are measured only when named or KUBECONFIG is set: on the cluster of KUBECONFIG,
@@ -39,7 +39,7 @@ class Bar:
 Measure = Callable[[str], list[Bar]]
 """Takes the URL of a migrated database that nobody else uses."""
 
-ROOMS = ("queue", "scaler", "faults", "isolation", "pods", "keda")
+ROOMS = ("queue", "scaler", "faults", "isolation", "doors", "pods", "keda")
 ON_A_CLUSTER = {"pods": ("--kwok",), "keda": ("--kwok", "--keda")}
 """Rooms that need one, and what it is started with."""
 

@@ -59,6 +59,9 @@ UPDATE halfstep.task SET run_at = CASE WHEN run_at > '2000-01-01' THEN '9999-12-
 WHERE state = 'scheduled' AND run_at NOT BETWEEN '0001-01-02 UTC' AND '9999-12-30 UTC';
 
 -- What tasks name by now counts as served: their launchers will say so when they begin anew.
+-- Counts read an index alone where rows are known to be visible to all: also after much was enqueued and nothing ended yet.
+ALTER TABLE halfstep.task SET (autovacuum_vacuum_insert_scale_factor = 0.05);
+
 INSERT INTO halfstep.cluster (name, queue)
 SELECT cluster, '' FROM halfstep.task WHERE cluster ~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$' GROUP BY cluster ORDER BY count(*) DESC LIMIT 20;
 
@@ -423,12 +426,16 @@ FROM (
         GROUP BY queue, placement, cluster
     ), dead AS MATERIALIZED (
         SELECT worker_id FROM halfstep.lease WHERE dead_at IS NOT NULL
-    ), groups AS (
+    ), named AS (
         SELECT name AS queue, 'worker' AS placement, '' AS cluster FROM halfstep.queue
         UNION SELECT queue, placement, cluster FROM ready
         UNION SELECT queue, placement, cluster FROM running
         UNION SELECT queue, placement, cluster FROM suspects
         UNION SELECT queue, placement, cluster FROM due
+    ), groups AS (  -- of clusters that nobody serves a few are enough to see that there are some
+        SELECT n.*, CASE WHEN n.cluster = '' OR EXISTS (SELECT FROM halfstep.cluster c WHERE c.name = n.cluster AND c.queue = '')
+                         THEN 10000 ELSE least(10000, 500) END AS most
+        FROM named n
     )
     SELECT g.queue, g.placement, g.cluster, coalesce(q.weight, 1) AS weight, q.paused_at IS NOT NULL AS paused, r.number AS ready,
            coalesce(s.number, 0)::int AS alone, coalesce(d.number, 0)::int AS due, u.number AS running, o.number AS orphaned,
@@ -440,7 +447,7 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT count(*)::int AS number FROM (
             SELECT FROM halfstep.task t WHERE t.state = 'ready' AND NOT t.alone
-                AND t.queue = g.queue AND t.placement = g.placement AND t.cluster = g.cluster ORDER BY t.priority DESC, t.id LIMIT 10000) x
+                AND t.queue = g.queue AND t.placement = g.placement AND t.cluster = g.cluster ORDER BY t.priority DESC, t.id LIMIT g.most) x
     ) r
     CROSS JOIN LATERAL (
         SELECT count(*)::int AS number FROM (

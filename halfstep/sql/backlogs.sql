@@ -29,12 +29,16 @@ WITH RECURSIVE ready AS (
     GROUP BY queue, placement, cluster
 ), dead AS MATERIALIZED (
     SELECT worker_id FROM halfstep.lease WHERE dead_at IS NOT NULL
-), groups AS (
+), named AS (
     SELECT name AS queue, 'worker' AS placement, '' AS cluster FROM halfstep.queue
     UNION SELECT queue, placement, cluster FROM ready
     UNION SELECT queue, placement, cluster FROM running
     UNION SELECT queue, placement, cluster FROM suspects
     UNION SELECT queue, placement, cluster FROM due
+), groups AS (  -- of clusters that nobody serves a few are enough to see that there are some
+    SELECT n.*, CASE WHEN n.cluster = '' OR EXISTS (SELECT FROM halfstep.cluster c WHERE c.name = n.cluster AND c.queue = '')
+                     THEN %(cap)s ELSE least(%(cap)s, 500) END AS most
+    FROM named n
 )
 SELECT g.queue, g.placement, g.cluster, coalesce(q.weight, 1) AS weight, q.paused_at IS NOT NULL AS paused, r.number AS ready,
        coalesce(s.number, 0)::int AS alone, coalesce(d.number, 0)::int AS due, u.number AS running, o.number AS orphaned,
@@ -46,7 +50,7 @@ LEFT JOIN due d ON (d.queue, d.placement, d.cluster) = (g.queue, g.placement, g.
 CROSS JOIN LATERAL (
     SELECT count(*)::int AS number FROM (
         SELECT FROM halfstep.task t WHERE t.state = 'ready' AND NOT t.alone
-            AND t.queue = g.queue AND t.placement = g.placement AND t.cluster = g.cluster ORDER BY t.priority DESC, t.id LIMIT %(cap)s) x
+            AND t.queue = g.queue AND t.placement = g.placement AND t.cluster = g.cluster ORDER BY t.priority DESC, t.id LIMIT g.most) x
 ) r
 CROSS JOIN LATERAL (
     SELECT count(*)::int AS number FROM (
