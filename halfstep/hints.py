@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 from collections.abc import Callable
 
 from halfstep.database import ConnectionSettings, Listener
@@ -14,6 +15,9 @@ from halfstep.events import emit
 CHANNEL = "halfstep"
 RETRY_SECONDS = 2.0
 PROBE_SECONDS = 30.0
+WORDS = frozenset({"ready", "cancel", "drain"})
+GAP_SECONDS, LONGEST_GAP_SECONDS = 0.01, 0.1
+"""Between two wakes, longer while they follow each other: any role of the database may notify, as often as it likes."""
 
 
 class HintListener(threading.Thread):
@@ -44,9 +48,13 @@ class HintListener(threading.Thread):
         self._away = False
         try:
             self._hint("ready")  # whatever came while nobody listened
+            gap = GAP_SECONDS
             while not self._stopped.is_set():
-                for payload in set(listener.wait(PROBE_SECONDS, stop_fd=self._stop_fd)):
-                    self._hint(payload)
+                asked = time.monotonic()
+                for word in WORDS.intersection(listener.wait(PROBE_SECONDS, stop_fd=self._stop_fd)):
+                    self._hint(word)
+                gap = min(gap * 2, LONGEST_GAP_SECONDS) if time.monotonic() - asked < gap else GAP_SECONDS
+                self._stopped.wait(gap)
         finally:
             listener.close()
 

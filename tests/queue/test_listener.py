@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,6 +13,7 @@ import pytest
 
 from halfstep.database import Database, Listener
 from halfstep.errors import DatabaseUnavailable
+from halfstep.hints import LONGEST_GAP_SECONDS, HintListener
 from waiting import PATIENCE, wait_until
 
 
@@ -69,3 +71,33 @@ def test_closing_twice_is_fine(listener: Listener) -> None:
 def test_no_server_is_one_sentence(unused_port: Any) -> None:
     with pytest.raises(DatabaseUnavailable, match="check HALFSTEP_DATABASE_URL"):
         Listener(f"postgresql://x@127.0.0.1:{unused_port}/x", "halfstep")
+
+
+@pytest.fixture
+def hinted(database_url: str) -> Iterator[list[str]]:
+    """The words that a listener passes on, as they come; it has begun."""
+    heard: list[str] = []
+    listener = HintListener(database_url, heard.append)
+    listener.start()
+    wait_until(lambda: heard == ["ready"], what="the listener's first hint")
+    heard.clear()
+    yield heard
+    listener.stop()
+
+
+def test_a_flood_of_notifications_wakes_nobody_as_often(hinted: list[str], database: Database) -> None:
+    """Whoever may log in to the database may notify; an idle worker asks the queue at each wake."""
+    started = time.monotonic()
+    for _ in range(2_000):
+        database.execute("SELECT pg_notify('halfstep', 'ready')")
+    database.execute("SELECT pg_notify('halfstep', 'cancel')")
+    wait_until(lambda: "cancel" in hinted, what="the last hint")
+    most = 10 + (time.monotonic() - started) / LONGEST_GAP_SECONDS  # the first gaps are shorter
+    assert 1 < len(hinted) <= most
+
+
+def test_words_that_halfstep_does_not_say_are_not_passed_on(hinted: list[str], database: Database) -> None:
+    database.execute("SELECT pg_notify('halfstep', repeat('x', 7000) || n) FROM generate_series(1, 100) n")
+    database.execute("SELECT pg_notify('halfstep', 'drain')")
+    wait_until(lambda: hinted, what="the hint")
+    assert hinted == ["drain"]
