@@ -264,7 +264,9 @@ def connect_arguments(settings: ConnectionSettings, *, with_options: bool) -> di
         "keepalives_count": 3,
         "tcp_user_timeout": settings.silence * 1000,
     }
-    return arguments | ({"options": f"-c jit=off -c timezone=UTC {timeouts}"} if with_options else {})
+    # Our statements name schemas: what somebody has made in `public` stands in for no operator and no function of theirs.
+    paths = "-c search_path=pg_catalog,pg_temp"
+    return arguments | ({"options": f"-c jit=off -c timezone=UTC {paths} {timeouts}"} if with_options else {})
 
 
 def execute_on(connection: Any, sql: str, parameters: Mapping[str, Any]) -> Sequence[Any]:

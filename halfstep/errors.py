@@ -74,5 +74,9 @@ class SchemaMismatch(HalfstepError):
     """The database's schema and this version of halfstep do not fit; run `halfstep migrate` or upgrade halfstep."""
 
 
+class ForeignSchema(SchemaMismatch):
+    """The schema halfstep is not this role's own: what stands in it is not executed."""
+
+
 class InvalidSettings(HalfstepError):
     """A setting is missing or not valid."""

@@ -10,22 +10,29 @@ import random
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from halfstep.database import Database
-from halfstep.errors import LockNotGranted, NotPermitted, SchemaMismatch
+from halfstep.errors import HalfstepError, LockNotGranted, NotFound, NotPermitted, SchemaMismatch
 from halfstep.limits import OLDEST_SERVER
+from halfstep.ownership import PINNED, check_owner, grantee, standing
 from halfstep.statements import migrations
 
 LOCK = 0x68616C66  # "half": one migration at a time, by a transaction-level advisory lock
 LOCK_SECONDS = 0.15
 """Longest wait for a lock on a table. Whoever comes after us waits behind us, renewals too: so we let go, and ask again."""
+ASK_SECONDS = 2.0
+"""Longest wait for another migration before it is said who that is; then we ask again."""
 PATIENCE = 240.0
 """So long we ask. A dump that is under way ends first."""
 NEWEST = max(version for version, _, _ in migrations())
+ENCODING = "UTF8"
+_THERE = ("42P06", "23505")  # duplicate schema; the same while the other's transaction ends
+
+Say = Callable[[str], None]
 
 _BOOKS = """
-CREATE SCHEMA IF NOT EXISTS halfstep;
 CREATE TABLE IF NOT EXISTS halfstep.migration (
     version integer PRIMARY KEY,
     name text NOT NULL,
@@ -45,14 +52,33 @@ class SchemaState:
 
 
 def schema_state(database: Database) -> SchemaState:
-    """What the database has. Raises DatabaseUnavailable."""
-    server = int(database.execute("SELECT current_setting('server_version_num')::int / 10000 AS major")[0]["major"])
-    if database.execute("SELECT to_regclass('halfstep.migration') AS books")[0]["books"] is None:
+    """What the database has. Raises DatabaseUnavailable, and ForeignSchema if nothing of the schema may be executed here."""
+    server = server_version(database)
+    found = standing(database)
+    if found is None or not found.books:
         return SchemaState(0, 0, server)
+    if not found.trusted:
+        raise NotPermitted(f"The schema halfstep belongs to role {found.owner}, of which {found.role} is no member.")
     row = database.execute(
-        "SELECT coalesce(max(version), 0) AS version, coalesce(max(oldest_code), 0) AS oldest FROM halfstep.migration"
+        "SELECT coalesce(pg_catalog.max(version), 0) AS version, coalesce(pg_catalog.max(oldest_code), 0) AS oldest"
+        " FROM halfstep.migration"
     )[0]
     return SchemaState(row["version"], row["oldest"], server)
+
+
+def server_version(database: Database) -> int:
+    """PostgreSQL's major version."""
+    return int(database.execute("SELECT current_setting('server_version_num')::int / 10000 AS major")[0]["major"])
+
+
+def check_encoding(database: Database) -> None:
+    """Raises SchemaMismatch unless the database can hold every text that a task may have."""
+    found = database.execute("SELECT current_setting('server_encoding') AS encoding, current_database() AS name")[0]
+    if found["encoding"] != ENCODING:
+        raise SchemaMismatch(
+            f"The database {found['name']} has the encoding {found['encoding']}, which can't hold every text; halfstep needs "
+            f"{ENCODING}. Make another one: CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0."
+        )
 
 
 def check_schema(database: Database, *, newest: int = NEWEST) -> SchemaState:
@@ -75,47 +101,105 @@ def check_server(major: int) -> None:
 
 
 def pending(database: Database) -> list[str]:
-    """Names of the migrations that are not applied yet, in order."""
+    """Names of the migrations that are not applied yet, in order. Raises what `migrate` would."""
+    check_encoding(database)
+    check_owner(database)
     version = schema_state(database).version
     return [name for number, name, _ in migrations() if number > version]
 
 
-def migrate(database: Database) -> list[str]:
+def migrate(database: Database, *, owner: str | None = None, say: Say | None = None) -> list[str]:
     """Applies what is pending, in one transaction; returns the names. Another process's migration is waited for, and so is who
-    has a table, some minutes and without standing in anybody's way. Raises LockNotGranted.
+    has a table, some minutes and without standing in anybody's way.
+
+    owner: the role that owns the schema, or will; by default the current one. say: is told who is waited for, in a sentence.
+    Raises LockNotGranted, SchemaMismatch, ForeignSchema (something there is somebody else's) and NotPermitted.
     """
-    state = schema_state(database)
-    check_server(state.server)
-    if state.oldest_code > NEWEST:
-        check_schema(database)
-    if state.version >= NEWEST:
-        return []
-    deadline = time.monotonic() + PATIENCE
+    check_server(server_version(database))
+    check_encoding(database)
+    deadline, told = time.monotonic() + PATIENCE, ""
     while True:
         try:
-            return _migrate_at_once(database)
+            return _migrate_at_once(database, owner)
         except LockNotGranted as error:
             if time.monotonic() > deadline:
-                raise LockNotGranted(
-                    f"{error} Somebody has used a table in one transaction for minutes; migrate when it is done."
-                ) from error
+                raise LockNotGranted(f"{error} That was waited for {PATIENCE:g} s; migrate when it is over.") from error
+            if say and str(error) != told:
+                told = str(error)
+                say(f"{told} Waiting for it.")
             threading.Event().wait(random.uniform(0.2, 0.5))
 
 
-def _migrate_at_once(database: Database) -> list[str]:
+def _migrate_at_once(database: Database, owner: str | None) -> list[str]:
     """All or nothing. Raises LockNotGranted."""
     with database.transaction():
-        database.script("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
-        database.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+        # From here on nothing that stands in somebody's way is found by a name without a schema.
+        database.script(f"SET LOCAL search_path = {PINNED}; SET LOCAL statement_timeout = 0")
+        if owner is not None:
+            _become(database, owner)
+        check_owner(database)
+        if _is_current(database):
+            return []
+        _take_lock(database)
         database.execute(f"SET LOCAL lock_timeout = {int(LOCK_SECONDS * 1000)}")
         return _apply(database)
 
 
-def _apply(database: Database) -> list[str]:
+def _is_current(database: Database) -> bool:
+    """Nothing is to be applied: nobody has to be waited for. Raises SchemaMismatch for a schema that is too new."""
+    state = schema_state(database)
+    if state.oldest_code > NEWEST:
+        check_schema(database)
+    return state.version >= NEWEST
+
+
+def _become(database: Database, owner: str) -> None:
+    """Makes the schema for that role if it is not there, and goes on as that role. Raises NotPermitted, NotFound."""
+    if not database.run("role_exists", role=owner):
+        raise NotFound(f"There is no database role {owner}; make it first: CREATE ROLE {grantee(owner)};")
+    if standing(database) is None:
+        _make_schema(database, f"AUTHORIZATION {grantee(owner)}")
+    database.script(f"SET LOCAL ROLE {grantee(owner)}")
+
+
+def _make_schema(database: Database, words: str = "") -> None:
     try:
-        database.script(_BOOKS)
+        database.script(f"CREATE SCHEMA halfstep {words}")
     except NotPermitted as error:
         raise NotPermitted(f"{error} `halfstep migrate` needs a role that may create a schema in this database.") from error
+    except HalfstepError as error:
+        if getattr(error.__cause__, "pgcode", None) not in _THERE:
+            raise
+        # Not IF NOT EXISTS: whoever was faster is looked at before anything of theirs is used.
+        raise LockNotGranted("Somebody made a schema halfstep at the same moment.") from error
+
+
+def _take_lock(database: Database) -> None:
+    """Raises LockNotGranted, with the name of who holds it."""
+    database.execute(f"SET LOCAL lock_timeout = {int(ASK_SECONDS * 1000)}; SAVEPOINT asking")
+    try:
+        database.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+    except LockNotGranted as error:
+        database.execute("ROLLBACK TO SAVEPOINT asking")
+        raise LockNotGranted(_holder(database)) from error
+
+
+def _holder(database: Database) -> str:
+    for row in database.run("migration_lock", lock=LOCK):
+        where = f" from {row['address']}" if row["address"] else ""
+        what = f" ({row['program']})" if row["program"] else ""
+        return (
+            f"Role {row['role']}{where}{what}, process {row['pid']} of the server, holds halfstep's lock of migrations; "
+            f"if it does not migrate, end it with SELECT pg_terminate_backend({row['pid']})."
+        )
+    return "Somebody held halfstep's lock of migrations."
+
+
+def _apply(database: Database) -> list[str]:
+    if standing(database) is None:
+        _make_schema(database)
+    check_owner(database, migrates=True)
+    database.script(_BOOKS)
     version = schema_state(database).version
     todo = [found for found in migrations() if found[0] > version]
     for number, name, text in todo:

@@ -51,7 +51,7 @@ def progress(text: Any) -> Callable[[Claim], Outgoing]:
     return lambda claim: Outgoing(progress={claim.id: (claim, text)})
 
 
-def logs(*lines: tuple[Any, Any, Any]) -> Callable[[Claim], Outgoing]:
+def logs(*lines: tuple[Any, ...]) -> Callable[[Claim], Outgoing]:
     return lambda claim: Outgoing(chunks=[chunk(claim, *lines)])
 
 
@@ -59,7 +59,7 @@ def line(text: Any, at: Any = STORED, stream: Any = "stdout") -> tuple[Any, Any,
     return at, stream, text
 
 
-def chunk(claim: Claim, *lines: tuple[Any, Any, Any]) -> dict[str, Any]:
+def chunk(claim: Claim, *lines: tuple[Any, ...]) -> dict[str, Any]:
     return {"task_id": claim.id, "attempt": claim.attempt, "chunk": 0, "lines": [list(line) for line in lines]}
 
 
@@ -155,6 +155,12 @@ TOLD = [
     Case("NUL in a stream", logs(line("a", stream="\0")), RUNS | {"log": [(STORED, "\\x00", "a")]}),
     Case("euro in a line in Latin 1", logs(line("5 €"), line("ok")),
          RUNS | {"log": [(STORED, "stdout", "5 \\u20ac"), (STORED, "stdout", "ok")]}, "LATIN1"),
+    Case("NUL in a piece of a line", logs((*line("a\0b"), True), line("c")),
+         RUNS | {"log": [(STORED, "stdout", "a\\x00b"), (STORED, "stdout", "c")]}),
+    Case("euro in a piece of a line in Latin 1", logs((*line("5 €"), True), line("ok")),
+         RUNS | {"log": [(STORED, "stdout", "5 \\u20ac"), (STORED, "stdout", "ok")]}, "LATIN1"),
+    Case("letter in Windows' Latin 1", logs((*line("5 € ű"), True), line("é")),
+         RUNS | {"log": [(STORED, "stdout", "5 \\u20ac \\u0171"), (STORED, "stdout", "\\xe9")]}, "WIN1252"),
     Case("euro in a line in ASCII", logs(line("5 €")), RUNS | {"log": [(STORED, "stdout", "5 €")]}, "SQL_ASCII"),
 ]  # fmt: skip
 

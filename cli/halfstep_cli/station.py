@@ -10,6 +10,7 @@ from pathlib import Path
 from halfstep.database import Database, parse_url
 from halfstep.migrate import migrate
 from halfstep_cli.embedded import EmbeddedServer
+from halfstep_cli.output import note
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,6 @@ def open_station(folder: Path, url: str | None = None) -> Iterator[Station]:
 def _migrate(url: str) -> None:
     database = Database(url)
     try:
-        migrate(database)
+        migrate(database, say=note)
     finally:
         database.close()

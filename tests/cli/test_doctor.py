@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+from contextlib import closing
 
+import pytest
+from sqlalchemy import make_url
+
+from halfstep.database import Database
 from halfstep.producer import enqueue
 from halfstep_cli.commands import checks
+from old_encodings import migrate_as_before
 
 NAMES = [
     "reachable",
     "server",
+    "encoding",
     "schema",
     "rights",
+    "owners",
+    "grants",
     "durability",
     "notifications",
     "clock",
@@ -66,7 +74,7 @@ def test_a_server_that_does_not_answer_is_the_only_finding(halfstep_at):
 def test_a_schema_that_is_not_migrated_is_found(halfstep_at, empty_database_url):
     said = halfstep_at(empty_database_url, "doctor")
     assert said.code == 1
-    assert list(lines(said)) == ["reachable", "server", "schema"]
+    assert list(lines(said)) == ["reachable", "server", "encoding", "schema"]
     assert "halfstep migrate" in lines(said)["schema"]
 
 
@@ -139,3 +147,127 @@ def test_rows_in_a_default_partition_are_found(halfstep, database):
     said = halfstep("doctor")
     assert said.code == 1
     assert lines(said)["default partitions"].endswith("rows in that of log -> halfstep prune, every day")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "WIN1252"])
+def test_a_database_that_cannot_hold_every_text_is_refused_and_found(halfstep_at, server, encoding):
+    name = server.make_database(template=f"template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
+    for words in (("migrate",), ("migrate", "--dry-run")):
+        said = halfstep_at(server.url(name), *words)
+        assert (said.code, said.out) == (4, "")
+        assert f"has the encoding {encoding}" in said.err
+        assert "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0" in said.err
+    assert halfstep_at(server.url(name), "doctor").code == 1
+    migrate_as_before(server.url(name))
+    said = halfstep_at(server.url(name), "doctor")
+    assert said.code == 1
+    assert list(lines(said)) == NAMES, "the rest is asked all the same: it may have been in use for years"
+    assert lines(said)["encoding"].startswith(f"no  encoding: The database {name} has the encoding {encoding}")
+    assert halfstep_at(server.url(name), "migrate").code == 4
+    server.drop(name)
+
+
+@pytest.fixture
+def stranger(server):
+    """A role that logs in and may do nothing; whatever it has goes with the test's database."""
+    role = server.make_role()
+    yield role[0]
+    server.admin(f"DROP OWNED BY {role[0]}")
+
+
+GRANTS = {
+    "all may make objects": (
+        "GRANT CREATE ON SCHEMA halfstep TO PUBLIC",
+        "owners",
+        "REVOKE CREATE ON SCHEMA halfstep FROM PUBLIC;",
+    ),
+    "a stranger may make objects": (
+        "GRANT CREATE ON SCHEMA halfstep TO {role}",
+        "owners",
+        'REVOKE CREATE ON SCHEMA halfstep FROM "{role}";',
+    ),
+    "all may use the schema": (
+        "GRANT USAGE ON SCHEMA halfstep TO PUBLIC",
+        "grants",
+        "REVOKE ALL ON SCHEMA halfstep FROM PUBLIC;",
+    ),
+    "all may read the demand": (
+        "GRANT SELECT ON halfstep.demand TO PUBLIC",
+        "grants",
+        "REVOKE ALL ON halfstep.demand FROM PUBLIC;",
+    ),
+    "a stranger may read tasks": (
+        "GRANT SELECT ON halfstep.task TO {role}",
+        "grants",
+        'REVOKE ALL ON halfstep.task FROM "{role}";',
+    ),
+    "a stranger may read one column": (
+        "GRANT SELECT (args) ON halfstep.task TO {role}",
+        "grants",
+        '"{role}" has SELECT on halfstep.task',
+    ),
+    "a stranger may write tasks": (
+        "GRANT INSERT, TRIGGER ON halfstep.task TO {role}",
+        "grants",
+        "has INSERT, TRIGGER on halfstep.task",
+    ),
+    "a stranger may use a sequence": (
+        "GRANT USAGE ON SEQUENCE halfstep.task_id TO {role}",
+        "grants",
+        "REVOKE ALL ON SEQUENCE halfstep.task_id",
+    ),
+    "a stranger may write history": ("GRANT DELETE ON halfstep.history TO {role}", "grants", "has DELETE on halfstep.history"),
+    "all may enqueue": (
+        "GRANT EXECUTE ON FUNCTION halfstep.enqueue_many TO PUBLIC",
+        "grants",
+        "PUBLIC has EXECUTE on halfstep.enqueue_many",
+    ),
+    "a stranger may take keys": (
+        "GRANT EXECUTE ON FUNCTION halfstep.take_key TO {role}",
+        "grants",
+        "REVOKE ALL ON FUNCTION halfstep.take_key(",
+    ),
+}
+
+
+@pytest.mark.alters_schema
+@pytest.mark.parametrize("kind", GRANTS)
+def test_rights_that_nobody_should_have_are_found(halfstep, database, stranger, kind):
+    statement, check, sentence = GRANTS[kind]
+    database.execute(statement.format(role=stranger))
+    said = halfstep("doctor")
+    assert said.code == 1
+    assert lines(said)[check].startswith(f"no  {check}: ")
+    assert sentence.format(role=stranger) in lines(said)[check]
+    database.execute(statement.replace("GRANT", "REVOKE").replace(" TO ", " FROM ").format(role=stranger))
+    assert halfstep("doctor").code == 0
+
+
+def test_what_producers_scalers_and_members_have_is_in_order(halfstep, database, administration, stranger, server):
+    administration.grant_producer(stranger, ["mail"])
+    database.execute(f"GRANT SELECT ON halfstep.demand TO {stranger}")
+    assert halfstep("doctor").code == 0
+    member = server.make_role()[0]
+    server.admin(f"GRANT {server.owner[0]} TO {member}")
+    database.execute(f"GRANT ALL ON halfstep.task TO {member}")
+    assert halfstep("doctor").code == 0
+    database.execute(f"REVOKE ALL ON halfstep.task FROM {member}")
+    server.admin(f"DROP ROLE {member}")
+    administration.revoke_producer(stranger)
+    database.execute(f"REVOKE ALL ON halfstep.demand FROM {stranger}")
+
+
+@pytest.mark.alters_schema
+def test_an_object_of_somebody_else_is_found(halfstep, halfstep_at, database, stranger, server, database_url):
+    database.execute(f"GRANT CREATE, USAGE ON SCHEMA halfstep TO {stranger}")
+    admin = make_url(server.admin_url).set(database=make_url(database_url).database).render_as_string(hide_password=False)
+    with closing(Database(admin)) as superuser:
+        superuser.script(f"SET ROLE {stranger}; CREATE TABLE halfstep.theirs (x int)")
+        database.execute(f"REVOKE CREATE, USAGE ON SCHEMA halfstep FROM {stranger}")
+        said = halfstep("doctor")
+        assert said.code == 1
+        assert f"table halfstep.theirs of {stranger}" in lines(said)["owners"]
+        assert f"table halfstep.theirs of {stranger}" in halfstep("migrate").err
+        superuser.script("RESET ROLE; DROP TABLE halfstep.theirs")
+    assert halfstep("doctor").code == 0
+    assert halfstep_at(admin, "doctor").code == 0, "a superuser trusts who owns the database"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -15,13 +14,12 @@ import hostile_values as hostile
 from conftest import TestServer
 from exchange_rounds import Rounds, rounds_of
 from halfstep.claims import Claim, Ending
-from halfstep.database import Database
-from halfstep.migrate import migrate
 from halfstep.outcomes import Cancelled, Failed, Retry, Succeeded
 from halfstep.pods import PodBook
 from halfstep.reports import Report, Reports
 from halfstep_worker.desk import Outgoing, Release
 from hostile_values import STORED, Case, chunk, line, pod_row
+from old_encodings import migrate_as_before
 
 MOST_STATEMENTS = 30
 """Of one round with one culprit among twelve things to write; a round without one takes about ten."""
@@ -35,8 +33,7 @@ def templates(server: TestServer) -> Iterator[Callable[[str], str]]:
     def template(encoding: str) -> str:
         if encoding not in made:
             made[encoding] = server.make_database(template=f"template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
-            with closing(Database(server.url(made[encoding]))) as database:
-                migrate(database)
+            migrate_as_before(server.url(made[encoding]))
         return made[encoding]
 
     yield template

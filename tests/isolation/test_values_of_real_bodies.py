@@ -10,9 +10,9 @@ import pytest
 
 from conftest import TestServer
 from halfstep.database import Database
-from halfstep.migrate import migrate
 from halfstep.producer import NewTask, enqueue_many
 from halfstep.reports import Report, Reports
+from old_encodings import migrate_as_before
 from waiting import wait_until
 from worker_fixtures import source, start_worker
 from worker_processes import WorkerProcess
@@ -126,8 +126,7 @@ def encoding(request: pytest.FixtureRequest) -> str:
 def url(encoding: str, server: TestServer) -> Iterator[str]:
     """A migrated database of that encoding."""
     name = server.make_database(template=f"template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
-    with closing(Database(server.url(name))) as database:
-        migrate(database)
+    migrate_as_before(server.url(name))
     yield server.url(name)
     server.drop(name)
 

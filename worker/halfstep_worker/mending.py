@@ -111,11 +111,11 @@ def _progress(item: tuple[Claim, str], _: str) -> tuple[Claim, str]:
 
 
 def _chunk(chunk: dict[str, Any], _: str) -> dict[str, Any]:
-    """Lines that were plain already stay what they are; a line without a time has that of the line before."""
+    """Lines that were plain already stay what they are, pieces too; a line without a time has that of the line before."""
     lines, last = [], 0.0
-    for at, stream, text in chunk["lines"]:
+    for at, stream, text, *piece in chunk["lines"]:
         last = bounded(at, otherwise=last, most=LATEST)
-        lines.append([last, ascii_text(stream, WORD_LENGTH), ascii_text(text, LINE_LENGTH)])
+        lines.append([last, ascii_text(stream, WORD_LENGTH), ascii_text(text, LINE_LENGTH), *map(bool, piece[:1])])
     return chunk | {"lines": lines}
 
 

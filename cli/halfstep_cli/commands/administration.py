@@ -16,20 +16,28 @@ Role = Annotated[str, typer.Argument(metavar="ROLE", help="A database role.", sh
 Queues = Annotated[
     list[str], typer.Option("--queue", "-q", metavar="Q", help="A queue it may use. Repeatable.", show_default=False)
 ]
+Owner = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ROLE",
+        help="The role that owns the schema, or will. It is trusted.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be applied.")]
 Days = Annotated[int | None, typer.Option(metavar="N", min=1, max=36_500, help="From now on keep so many days of history.")]
 
 
-def migrate(session: Session, dry_run: DryRun = False, json: Json = False) -> None:
+def migrate(session: Session, dry_run: DryRun = False, owner: Owner = None, json: Json = False) -> None:
     """Bring the database's schema up to date.
 
     Uses HALFSTEP_DIRECT_DATABASE_URL if it is set. Several may run at once: one migrates, the others wait.
-    Workers go on meanwhile.
+    Workers go on meanwhile. What is there has to belong to the role that migrates.
     """
     from halfstep import migrate as schema
 
     with session.open(direct=True, checked=False) as database:
-        names = schema.pending(database) if dry_run else schema.migrate(database)
+        names = schema.pending(database) if dry_run else schema.migrate(database, owner=owner, say=note)
         state = schema.schema_state(database)
     if json:
         show_json({"pending" if dry_run else "applied": names, "version": state.version})
@@ -111,7 +119,7 @@ def _summary(count: int, version: int, *, dry_run: bool) -> str:
 
 def register(app: typer.Typer) -> None:
     """migrate, grant, revoke, prune, version."""
-    add(app, "migrate", migrate, examples=("halfstep migrate --dry-run", "halfstep migrate"))
+    add(app, "migrate", migrate, examples=("halfstep migrate --dry-run", "halfstep migrate", "halfstep migrate --owner halfstep"))
     grant = typer.Typer(help="Grant rights to database roles.", rich_markup_mode=None)
     add(grant, "producer", grant_producer, examples=("halfstep grant producer shop --queue mail --queue orders",))
     app.add_typer(grant, name="grant")

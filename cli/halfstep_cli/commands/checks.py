@@ -20,6 +20,7 @@ NOTIFY_SECONDS = 2.0
 CLOCK_SECONDS = 5.0
 """More than this between here and the server confuses people who compare times; the queue itself uses the server's clock only."""
 AHEAD_DAYS = 2
+MOST_GRANTS = 5
 
 Row = Any
 
@@ -47,12 +48,12 @@ Check = Callable[[Patient], Finding]
 
 def examine(patient: Patient) -> Iterator[Finding]:
     """All findings, in order. Nothing more is asked when the database does not answer or its schema does not fit."""
-    for essential in (reachable, server, schema):
-        finding = _asked(essential, patient)
+    for check in (reachable, server, encoding, schema):
+        finding = _asked(check, patient)
         yield finding
-        if finding.ok is False:
+        if finding.ok is False and check is not encoding:
             return
-    for check in (rights, durability, notifications, clock, workers, queues, partitions, default_partitions):
+    for check in (rights, owners, grants, durability, notifications, clock, workers, queues, partitions, default_partitions):
         yield _asked(check, patient)
 
 
@@ -77,11 +78,19 @@ def reachable(patient: Patient) -> Finding:
 
 def server(patient: Patient) -> Finding:
     """Is PostgreSQL new enough?"""
-    from halfstep.migrate import check_server, schema_state
+    from halfstep.migrate import check_server, server_version
 
-    check_server(schema_state(patient.database).server)
+    check_server(server_version(patient.database))
     row = patient.database.execute("SELECT current_setting('server_version') AS version")[0]
     return Finding("server", True, f"PostgreSQL {row['version']}")
+
+
+def encoding(patient: Patient) -> Finding:
+    """Can the database hold whatever tasks say?"""
+    from halfstep.migrate import ENCODING, check_encoding
+
+    check_encoding(patient.database)
+    return Finding("encoding", True, ENCODING)
 
 
 def schema(patient: Patient) -> Finding:
@@ -101,6 +110,34 @@ def rights(patient: Patient) -> Finding:
         return Finding("rights", True, "this role may enqueue, to the queues granted to it, and do nothing else")
     advice = f"halfstep grant producer {row['role']} --queue QUEUE, or use the role that owns the schema."
     return Finding("rights", False, f"role {row['role']} may neither work nor enqueue", advice)
+
+
+def owners(patient: Patient) -> Finding:
+    """Does the schema's owner own all of it, and may nobody else make anything there?"""
+    from halfstep.ownership import foreign_objects, makers, named, standing
+
+    found = standing(patient.database)
+    owner = found.owner if found else ""
+    if objects := foreign_objects(patient.database):
+        advice = f"Drop them, or have their owner changed (ALTER … OWNER TO {owner}) once you know what they are."
+        return Finding("owners", False, f"not all is {owner}'s: {named(objects)}", advice)
+    if others := makers(patient.database):
+        revoke = f"REVOKE CREATE ON SCHEMA halfstep FROM {', '.join(others)};"
+        return Finding("owners", False, f"{', '.join(others)} may make objects in the schema", revoke)
+    return Finding("owners", True, f"all of the schema is {owner}'s")
+
+
+def grants(patient: Patient) -> Finding:
+    """Has anybody rights that no producer needs?"""
+    from halfstep.ownership import foreign_rights, grantee
+
+    found = foreign_rights(patient.database)
+    if not found:
+        return Finding("grants", True, "nobody has more than producers and scalers need")
+    first = found[0]
+    told = "; ".join(f"{grantee(row['role'])} has {row['privileges']} on {row['object']}" for row in found[:MOST_GRANTS])
+    more = f"; and {len(found) - MOST_GRANTS} more" if len(found) > MOST_GRANTS else ""
+    return Finding("grants", False, told + more, f"REVOKE ALL ON {first['revoke']} FROM {grantee(first['role'])}; and so on.")
 
 
 def durability(patient: Patient) -> Finding:

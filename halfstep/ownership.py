@@ -1,0 +1,101 @@
+"""Whose the schema is. Who owns a function decides what its callers do, so nothing is executed for an owner who is not trusted.
+
+The owner of the schema owns everything in it, and nobody else makes anything there. A session trusts an owner that it is itself,
+or was granted to inherit. A superuser is a member of every role, which says nothing: it trusts other superusers and whoever owns
+the database. Whoever owns the database trusts superusers only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from halfstep.database import Database, Row
+from halfstep.errors import ForeignSchema
+
+PINNED = "pg_catalog, pg_temp"
+"""The search path of whatever runs as the schema's owner: what others have made in `public` can't stand in for anything."""
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a session is to the schema. mine: it is the owner; trusted: it may execute what stands there; books: there is a table
+    of migrations.
+    """
+
+    owner: str
+    role: str
+    mine: bool
+    trusted: bool
+    books: bool
+
+
+def standing(database: Database) -> Standing | None:
+    """None: there is no schema. Raises ForeignSchema if the session must not execute what is in it."""
+    rows = database.run("schema_owner")
+    if not rows:
+        return None
+    row = rows[0]
+    trusted = row["mine"] or row["trusted"] or (row["member"] and not row["superuser"])
+    found = Standing(row["owner"], row["role"], row["mine"], trusted, row["books"] is not None)
+    if (row["member"] or row["chief"]) and not trusted:
+        raise ForeignSchema(
+            f"The schema halfstep belongs to role {found.owner}, who is neither a superuser nor owns this database: what stands "
+            f"in it would run with the rights of {found.role}. Log in as {found.owner}, or drop the schema if you don't know it."
+        )
+    if found.books and (row["books"] not in ("r", "p") or row["strange"]):
+        raise ForeignSchema(
+            f"halfstep.migration, of role {found.owner}, is no table of halfstep's; drop the schema if you don't know it."
+        )
+    return found
+
+
+def check_owner(database: Database, *, migrates: bool = False) -> None:
+    """Raises ForeignSchema unless everything there is the owner's. migrates: who that is has to be the current role."""
+    found = standing(database)
+    if found is None:
+        return
+    if not found.mine and (migrates or not found.trusted):
+        raise ForeignSchema(
+            f"The schema halfstep belongs to role {found.owner}, not to {found.role}: migrate as {found.owner}, who is to own "
+            f"what a migration makes; if you trust that role, with: halfstep migrate --owner {found.owner}"
+        )
+    if found_objects := foreign_objects(database):
+        raise ForeignSchema(
+            f"Not everything in the schema halfstep is owned by {found.owner}: {named(found_objects)}. Drop it, or have its "
+            f"owner changed (ALTER … OWNER TO {found.owner}) once you know what it is."
+        )
+    if others := makers(database):
+        raise ForeignSchema(
+            f"Others may make objects in the schema halfstep: {', '.join(others)}. "
+            f"Take that back: REVOKE CREATE ON SCHEMA halfstep FROM {', '.join(others)};"
+        )
+
+
+def foreign_objects(database: Database) -> list[Row]:
+    """`object` and `owner` of what somebody else than the schema's owner owns there, triggers' and defaults' functions too."""
+    return database.run("foreign_objects")
+
+
+def makers(database: Database) -> list[str]:
+    """Who else may make objects in the schema, as a REVOKE names them."""
+    return [grantee(row["role"]) for row in database.run("makers")]
+
+
+def foreign_rights(database: Database) -> list[Row]:
+    """`object`, `role` (`""`: everybody), `privileges`, and `revoke` (what a REVOKE names) of what others may do there.
+
+    Without what a producer needs, and the view that is made for scalers.
+    """
+    return database.run("foreign_rights")
+
+
+def named(found: list[Row]) -> str:
+    """The first of them, for a sentence."""
+    words = [f"{row['object']} of {row['owner']}" for row in found[:SHOWN]]
+    return ", ".join(words) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+
+
+def grantee(role: str) -> str:
+    """A role as GRANT and REVOKE name it; `""` is everybody."""
+    return '"' + role.replace('"', '""') + '"' if role else "PUBLIC"

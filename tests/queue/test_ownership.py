@@ -1,0 +1,374 @@
+"""Migrate and the owners: what somebody else has made under our name is never executed, and never adopted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from halfstep import enqueue
+from halfstep.database import ConnectionSettings, Database, parse_url
+from halfstep.errors import ForeignSchema, HalfstepError, LockNotGranted, NotFound, NotPermitted
+from halfstep.migrate import LOCK, NEWEST, check_schema, migrate, pending
+from halfstep.ownership import foreign_objects
+from halfstep.statements import migrations
+from waiting import PATIENCE, wait_until
+
+ALL = [name for _, name, _ in migrations()]
+TRAP = """
+CREATE FUNCTION {schema}.trap() RETURNS integer LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO trap.caught VALUES (current_user, session_user); RETURN 1; END $$;
+GRANT EXECUTE ON FUNCTION {schema}.trap() TO PUBLIC;
+"""
+
+
+@dataclass
+class Ground:
+    """A database without our schema, and those who come to it. Who runs a stranger's function leaves a row in trap.caught."""
+
+    server: Any
+    name: str
+    roles: list[tuple[str, str]]
+    stack: ExitStack
+
+    @property
+    def stranger(self) -> tuple[str, str]:
+        return self.roles[0]
+
+    @property
+    def admin_url(self) -> str:
+        address = parse_url(self.server.admin_url).set(drivername="postgresql", database=self.name)
+        return address.render_as_string(hide_password=False)
+
+    def as_admin(self) -> Database:
+        """The superuser."""
+        return self.stack.enter_context(closing(Database(self.admin_url)))
+
+    def as_owner(self) -> Database:
+        """The role that owns the database; no superuser."""
+        return self.stack.enter_context(closing(Database(self.server.url(self.name))))
+
+    def as_stranger(self) -> Database:
+        """May make schemas here, and nothing else."""
+        return self.stack.enter_context(closing(Database(self.server.url(self.name, self.stranger))))
+
+    def make(self, *, options: str = "") -> tuple[str, str]:
+        """One more role; goes with the ground."""
+        self.roles.append(self.server.make_role(options))
+        return self.roles[-1]
+
+    def caught(self) -> list[Any]:
+        return list(self.as_admin().execute("SELECT * FROM trap.caught"))
+
+
+@pytest.fixture
+def ground(server: Any) -> Iterator[Ground]:
+    name = server.make_database(template="template0")
+    with ExitStack() as stack:
+        roles = [server.make_role()]
+        stack.callback(lambda: [server.admin(f"DROP ROLE {role}") for role, _ in roles])
+        stack.callback(server.drop, name)
+        found = Ground(server, name, roles, stack)
+        found.as_admin().script(
+            f"GRANT CREATE ON DATABASE {name} TO {roles[0][0]}; CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC;"
+            "CREATE TABLE trap.caught (role text, session text); GRANT INSERT, SELECT ON trap.caught TO PUBLIC"
+        )
+        yield found
+
+
+OPEN = "CREATE SCHEMA halfstep; GRANT ALL ON SCHEMA halfstep TO PUBLIC;"
+SET_TRAP = OPEN + TRAP.format(schema="halfstep")
+COLUMNS = "version int PRIMARY KEY, name text, oldest_code int, applied_at timestamptz DEFAULT now()"
+BOOKS = f"CREATE TABLE halfstep.migration ({COLUMNS}); GRANT ALL ON halfstep.migration TO PUBLIC;"
+HOSTILE = {
+    "an empty schema": "CREATE SCHEMA halfstep;",
+    "an empty schema that all may use": OPEN,
+    "a function of our name": f"""{SET_TRAP}
+        CREATE FUNCTION halfstep.add_partition(parent text, column_name text, day date) RETURNS boolean
+        LANGUAGE sql AS 'SELECT halfstep.trap() = 1';""",
+    "a view for the table of migrations": f"""{SET_TRAP}
+        CREATE VIEW halfstep.migration AS SELECT halfstep.trap() AS version, 'x'::text AS name, 1 AS oldest_code;
+        GRANT ALL ON halfstep.migration TO PUBLIC;""",
+    "a table of migrations that says all is done": f"{OPEN} {BOOKS} INSERT INTO halfstep.migration VALUES ({NEWEST}, 'x', 1);",
+    "a table of migrations that asks for newer code": f"{OPEN} {BOOKS} INSERT INTO halfstep.migration VALUES (999, 'x', 999);",
+    "a table of migrations with a trigger": f"""{OPEN} {BOOKS}
+        CREATE FUNCTION halfstep.fire() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO trap.caught VALUES (current_user, session_user); RETURN NEW; END $$;
+        CREATE TRIGGER fire BEFORE INSERT ON halfstep.migration FOR EACH ROW EXECUTE FUNCTION halfstep.fire();""",
+    "a table of migrations with a rule": f"""{SET_TRAP} {BOOKS}
+        CREATE RULE r AS ON INSERT TO halfstep.migration DO ALSO SELECT halfstep.trap();""",
+    "a table of migrations with a default": f"""{SET_TRAP} {BOOKS}
+        ALTER TABLE halfstep.migration ADD more int, ALTER more SET DEFAULT halfstep.trap();""",
+    "a table of migrations with a policy": f"""{SET_TRAP} {BOOKS}
+        INSERT INTO halfstep.migration VALUES (1, 'x', 1); ALTER TABLE halfstep.migration ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY p ON halfstep.migration USING (halfstep.trap() = 1);""",
+    "a table of migrations of a type with a cast": f"""{SET_TRAP}
+        CREATE TYPE halfstep.number AS (n int);
+        CREATE FUNCTION halfstep.as_int(halfstep.number) RETURNS int LANGUAGE sql AS 'SELECT halfstep.trap()';
+        CREATE CAST (halfstep.number AS integer) WITH FUNCTION halfstep.as_int(halfstep.number) AS IMPLICIT;
+        CREATE TABLE halfstep.migration (version halfstep.number, name text, oldest_code halfstep.number, applied_at timestamptz);
+        INSERT INTO halfstep.migration VALUES (ROW(1), 'x', ROW(1), now()); GRANT ALL ON halfstep.migration TO PUBLIC;""",
+    "a materialized view": f"""{OPEN}
+        CREATE MATERIALIZED VIEW halfstep.migration AS SELECT 1 AS version, 1 AS oldest_code;
+        GRANT ALL ON halfstep.migration TO PUBLIC;""",
+    "one of our tables, with a default": f"""{SET_TRAP} {BOOKS}
+        CREATE TABLE halfstep.task (id bigint PRIMARY KEY DEFAULT halfstep.trap()); GRANT ALL ON halfstep.task TO PUBLIC;""",
+}
+
+
+@pytest.mark.parametrize("who", ["as_admin", "as_owner"])
+@pytest.mark.parametrize("state", HOSTILE)
+def test_a_strangers_schema_is_refused_and_nothing_in_it_is_executed(ground: Ground, state: str, who: str) -> None:
+    ground.as_stranger().script(HOSTILE[state])
+    before = ground.as_admin().execute("SELECT count(*) AS n FROM pg_depend")[0]["n"]
+    ours: Database = getattr(ground, who)()
+    with pytest.raises(ForeignSchema, match=ground.stranger[0]):
+        migrate(ours)
+    with pytest.raises(ForeignSchema, match=ground.stranger[0]):
+        pending(ours)
+    with pytest.raises(HalfstepError):
+        check_schema(ours)
+    assert ground.caught() == []
+    assert ground.as_admin().execute("SELECT count(*) AS n FROM pg_depend")[0]["n"] == before
+
+
+FOREIGN = {
+    "a table": "CREATE TABLE halfstep.mine (x int)",
+    "a view": "CREATE VIEW halfstep.mine AS SELECT 1 AS x",
+    "a materialized view": "CREATE MATERIALIZED VIEW halfstep.mine AS SELECT 1 AS x",
+    "a sequence": "CREATE SEQUENCE halfstep.mine",
+    "a function": "CREATE FUNCTION halfstep.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "a function beside one of ours": "CREATE FUNCTION halfstep.enqueue(operator varchar) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "a procedure": "CREATE PROCEDURE halfstep.mine() LANGUAGE sql AS 'SELECT 1'",
+    "an aggregate": "CREATE AGGREGATE halfstep.mine(int) (SFUNC = int4pl, STYPE = int)",
+    "a domain": "CREATE DOMAIN halfstep.mine AS int",
+    "an enumeration": "CREATE TYPE halfstep.mine AS ENUM ('a')",
+    "a composite type": "CREATE TYPE halfstep.mine AS (x int)",
+    "an operator": "CREATE OPERATOR halfstep.=== (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq)",
+    "a collation": "CREATE COLLATION halfstep.mine FROM \"C\"",
+    "a text search configuration": "CREATE TEXT SEARCH CONFIGURATION halfstep.mine (COPY = simple)",
+    "a text search dictionary": "CREATE TEXT SEARCH DICTIONARY halfstep.mine (TEMPLATE = simple)",
+    "a conversion": "CREATE CONVERSION halfstep.mine FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("when", ["before the first migration", "after the last one"])
+def test_an_object_of_somebody_else_in_our_schema_is_refused(ground: Ground, kind: str, when: str) -> None:
+    ours = ground.as_owner()
+    if when.startswith("before"):
+        ours.execute("CREATE SCHEMA halfstep")
+    else:
+        migrate(ours)
+    ours.execute(f"GRANT CREATE, USAGE ON SCHEMA halfstep TO {ground.stranger[0]}")
+    ground.as_stranger().script(FOREIGN[kind])
+    ours.execute(f"REVOKE CREATE, USAGE ON SCHEMA halfstep FROM {ground.stranger[0]}")
+    with pytest.raises(ForeignSchema, match=f"halfstep\\..* of {ground.stranger[0]}|mine of {ground.stranger[0]}"):
+        migrate(ours)
+    if when.startswith("before"):
+        assert ours.execute("SELECT to_regclass('halfstep.task') AS there") == [{"there": None}]
+
+
+def test_an_operator_family_or_class_or_statistics_of_somebody_else_is_found_too(ground: Ground) -> None:
+    ours, admin = ground.as_owner(), ground.as_admin()
+    migrate(ours)
+    admin.script(
+        "CREATE OPERATOR FAMILY halfstep.mine USING btree; CREATE STATISTICS halfstep.kept ON queue, state FROM halfstep.task"
+    )
+    assert {row["object"] for row in foreign_objects(ours)} == {
+        "operator family halfstep.mine for access method btree", "statistics object halfstep.kept"
+    }  # fmt: skip
+    with pytest.raises(ForeignSchema, match="operator family"):
+        migrate(ours)
+
+
+@pytest.mark.parametrize("to", ["PUBLIC", "stranger"])
+def test_a_schema_in_which_others_may_make_objects_is_refused(ground: Ground, to: str) -> None:
+    ours = ground.as_owner()
+    role = to if to == "PUBLIC" else ground.stranger[0]
+    ours.script(f"CREATE SCHEMA halfstep; GRANT CREATE ON SCHEMA halfstep TO {role}")
+    with pytest.raises(ForeignSchema, match=r"REVOKE CREATE ON SCHEMA halfstep FROM .*;") as refused:
+        migrate(ours)
+    ours.script(str(refused.value).partition("Take that back: ")[2])
+    assert migrate(ours) == ALL
+
+
+CALLS = {
+    "a trigger": (
+        "CREATE FUNCTION mine.fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;"
+        "CREATE TRIGGER fire BEFORE INSERT ON halfstep.task FOR EACH ROW EXECUTE FUNCTION mine.fire()",
+        "",
+    ),
+    "a default": ("", "ALTER TABLE halfstep.queue ALTER COLUMN weight SET DEFAULT mine.trap()"),
+    "a check": ("", "ALTER TABLE halfstep.queue ADD CHECK (mine.trap() > 0)"),
+    "a view": ("", "CREATE VIEW halfstep.more AS SELECT mine.trap() AS x"),
+}
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_what_calls_a_strangers_function_is_refused(ground: Ground, kind: str) -> None:
+    """TRIGGER on a table is enough to have one's own function run by everybody who writes there."""
+    ours = ground.as_owner()
+    migrate(ours)
+    ours.script(f"GRANT TRIGGER ON halfstep.task TO {ground.stranger[0]}; GRANT USAGE ON SCHEMA halfstep TO {ground.stranger[0]}")
+    theirs, own = CALLS[kind]
+    ground.as_stranger().script(
+        f"CREATE SCHEMA mine; GRANT USAGE ON SCHEMA mine TO PUBLIC; {TRAP.format(schema='mine')} {theirs}"
+    )
+    ours.script(own or "SELECT 1")
+    ours.execute("DELETE FROM halfstep.migration WHERE version > 1")
+    caught = len(ground.caught())
+    with pytest.raises(ForeignSchema, match=f"of {ground.stranger[0]}"):
+        migrate(ours)
+    assert len(ground.caught()) == caught
+
+
+def test_what_a_superuser_has_added_to_our_tables_is_trusted(ground: Ground) -> None:
+    ours = ground.as_owner()
+    migrate(ours)
+    ground.as_admin().script(
+        "CREATE FUNCTION trap.pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;"
+        "CREATE TRIGGER pass BEFORE INSERT ON halfstep.task FOR EACH ROW EXECUTE FUNCTION trap.pass()"
+    )
+    assert migrate(ours) == []
+
+
+def test_a_superuser_makes_nothing_in_a_schema_that_belongs_to_the_databases_owner_unless_told_for_whom(ground: Ground) -> None:
+    owner, admin = ground.server.owner[0], ground.as_admin()
+    ground.as_owner().execute("CREATE SCHEMA halfstep")
+    with pytest.raises(ForeignSchema, match=f"halfstep migrate --owner {owner}"):
+        migrate(admin)
+    assert migrate(admin, owner=owner) == ALL
+    assert foreign_objects(admin) == []
+    owners = admin.execute(
+        "SELECT DISTINCT relowner::regrole::text AS owner FROM pg_class WHERE relnamespace = 'halfstep'::regnamespace"
+    )
+    assert owners == [{"owner": owner}]
+    assert enqueue(ground.as_owner(), "bash") == 1
+    assert migrate(admin) == []
+    assert check_schema(admin).version == NEWEST
+
+
+def test_a_superuser_makes_the_schema_for_a_role_that_may_make_none(ground: Ground) -> None:
+    role = ground.make()
+    assert migrate(ground.as_admin(), owner=role[0]) == ALL
+    theirs = ground.stack.enter_context(closing(Database(ground.server.url(ground.name, role))))
+    assert enqueue(theirs, "bash") == 1
+    assert migrate(theirs) == []
+
+
+def test_an_administrator_who_is_no_superuser_migrates_for_a_role_that_was_granted_to_them(ground: Ground) -> None:
+    """As on a managed server: the administrator is a member, and owns nothing of it."""
+    owner, admin = ground.make(), ground.make(options="CREATEROLE")
+    ground.as_admin().script(f"GRANT {owner[0]} TO {admin[0]}; GRANT CREATE ON DATABASE {ground.name} TO {admin[0]}, {owner[0]}")
+    theirs = ground.stack.enter_context(closing(Database(ground.server.url(ground.name, admin))))
+    ground.stack.enter_context(closing(Database(ground.server.url(ground.name, owner)))).execute("CREATE SCHEMA halfstep")
+    with pytest.raises(ForeignSchema, match=f"--owner {owner[0]}"):
+        migrate(theirs)
+    assert migrate(theirs, owner=owner[0]) == ALL
+    assert migrate(theirs) == [], "nothing is to be made"
+    assert check_schema(theirs).version == NEWEST
+    ground.as_admin().script(f"REVOKE CREATE ON DATABASE {ground.name} FROM {admin[0]}, {owner[0]}")
+
+
+def test_nobody_migrates_for_a_role_that_is_not_theirs_or_not_there(ground: Ground) -> None:
+    with pytest.raises(NotPermitted):
+        migrate(ground.as_owner(), owner=ground.stranger[0])
+    with pytest.raises(NotFound, match="no database role nobody here"):
+        migrate(ground.as_owner(), owner="nobody here")
+    assert ground.as_admin().execute("SELECT FROM pg_namespace WHERE nspname = 'halfstep'") == []
+
+
+def test_a_stranger_who_makes_the_schema_at_the_same_moment_is_found_out(ground: Ground, threads: Any) -> None:
+    """Between our look and our CREATE SCHEMA, and not yet committed."""
+    theirs, ours = ground.as_stranger(), ground.as_owner()
+    theirs.execute("BEGIN")
+    theirs.execute("CREATE SCHEMA halfstep")
+    migrating = threads.submit(migrate, ours)
+    waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    watcher = ground.as_admin()
+    wait_until(lambda: watcher.execute(waits) or migrating.done(), what="our CREATE SCHEMA to wait for theirs")
+    theirs.execute("COMMIT")
+    with pytest.raises(ForeignSchema, match=ground.stranger[0]):
+        migrating.result(PATIENCE)
+
+
+PUBLIC = {
+    "a function of the same name": "CREATE FUNCTION public.max(int) RETURNS int LANGUAGE sql AS 'SELECT public.trap()'",
+    "a better match": "CREATE FUNCTION public.jsonb_array_length(text) RETURNS int LANGUAGE sql AS 'SELECT public.trap()'",
+    "a type": "CREATE DOMAIN public.bigint AS int CHECK (public.trap() = 1)",
+    "an operator": "CREATE FUNCTION public.eq(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT public.trap() = 1';"
+    "CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = public.eq)",
+    "a table": "CREATE TABLE public.pg_roles (rolname text)",
+}
+
+
+@pytest.mark.parametrize("kind", PUBLIC)
+def test_what_a_stranger_makes_in_public_stands_in_for_nothing(ground: Ground, kind: str) -> None:
+    admin = ground.as_admin()
+    admin.execute(f"GRANT CREATE ON SCHEMA public TO {ground.stranger[0]}")
+    admin.execute(f"ALTER DATABASE {ground.name} SET search_path = public, pg_catalog")
+    ground.as_stranger().script(f"{TRAP.format(schema='public')} {PUBLIC[kind]}")
+    ours = ground.as_owner()
+    assert migrate(ours) == ALL
+    assert enqueue(ours, "bash", {"command": "true"}, unique_key="k") == 1
+    assert check_schema(ground.as_admin()).version == NEWEST
+    assert ground.caught() == []
+
+
+def test_every_function_that_runs_as_the_owner_pins_its_search_path_is_the_owners_and_not_everybodys(ground: Ground) -> None:
+    ours = ground.as_owner()
+    migrate(ours)
+    found = ours.execute(
+        "SELECT p.oid::regprocedure::text AS name, p.proconfig AS settings, p.proowner = n.nspowner AS owned,"
+        " EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0) AS everybody"
+        " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'halfstep' AND p.prosecdef"
+    )
+    assert len(found) >= 5
+    for row in found:
+        assert "search_path=pg_catalog, pg_temp" in (row["settings"] or []), row["name"]
+        assert (row["owned"], row["everybody"]) == (True, False), row["name"]
+
+
+def test_no_function_of_ours_is_everybodys(ground: Ground) -> None:
+    ours = ground.as_owner()
+    migrate(ours)
+    everybody = (
+        "SELECT p.oid::regprocedure::text AS name FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a"
+        " WHERE p.pronamespace = 'halfstep'::regnamespace AND a.grantee = 0"
+    )
+    assert ours.execute(everybody) == []
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["who says what it is", "who says nothing"])
+def test_whoever_holds_the_lock_of_migrations_is_named_and_not_waited_for_without_end(
+    ground: Ground, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ConnectionSettings("a report" if named else "")
+    theirs = ground.stack.enter_context(closing(Database(ground.server.url(ground.name, ground.stranger), settings)))
+    theirs.execute(f"SELECT pg_advisory_lock({LOCK})")
+    pid = theirs.execute("SELECT pg_backend_pid() AS pid")[0]["pid"]
+    monkeypatch.setattr("halfstep.migrate.PATIENCE", 0.5)
+    monkeypatch.setattr("halfstep.migrate.ASK_SECONDS", 0.3)
+    said: list[str] = []
+    with pytest.raises(LockNotGranted, match=rf"Role {ground.stranger[0]}.*process {pid} .*pg_terminate_backend\({pid}\)"):
+        migrate(ground.as_owner(), say=said.append)
+    assert len(said) == 1, "once, not at every look"
+    assert f"Role {ground.stranger[0]}{' (a report)' if named else ''}, process {pid}" in said[0]
+    theirs.execute(f"SELECT pg_advisory_unlock({LOCK})")
+    assert migrate(ground.as_owner()) == ALL
+
+
+@pytest.mark.parametrize("ask", ["PGCLIENTENCODING", "the role's setting", "the database's setting"])
+def test_our_connections_speak_utf_8_whatever_is_set(ground: Ground, ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ask == "PGCLIENTENCODING":
+        monkeypatch.setenv(ask, "LATIN1")
+    else:
+        whose = f"ROLE {ground.stranger[0]}" if "role" in ask else f"DATABASE {ground.name}"
+        ground.as_admin().execute(f"ALTER {whose} SET client_encoding = 'LATIN1'")
+    theirs = ground.as_stranger()
+    assert theirs.execute("SHOW client_encoding") == [{"client_encoding": "UTF8"}]
+    assert theirs.execute("SELECT %(text)s AS text", {"text": "5 €"}) == [{"text": "5 €"}]
