@@ -12,6 +12,10 @@ from halfstep.migrate import migrate
 from halfstep_cli.embedded import EmbeddedServer
 from halfstep_cli.output import note
 
+ANY_QUEUE = "halfstep up"
+"""What a `halfstep up` whose workers take every queue's tasks calls its connection, and so who looks knows that it runs."""
+LIMITED = "halfstep up --queues"
+
 
 @dataclass(frozen=True, slots=True)
 class Station:
@@ -47,8 +51,7 @@ def open_station(folder: Path, url: str | None = None) -> Iterator[Station]:
         _migrate(url)
         yield Station(folder, url)
         return
-    with EmbeddedServer(folder) as server:
-        _migrate(server.url)
+    with EmbeddedServer(folder, prepare=_migrate) as server:
         yield Station(folder, server.url, server)
 
 

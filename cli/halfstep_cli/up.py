@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from halfstep.database import Database
+from halfstep.database import ConnectionSettings, Database
 from halfstep.demand import Bounds
 from halfstep.errors import DatabaseUnavailable, InvalidSettings
 from halfstep.queue import Queue
@@ -21,7 +21,7 @@ from halfstep_cli.crew import Crew, WorkerSpec
 from halfstep_cli.options import add
 from halfstep_cli.revival import Revival
 from halfstep_cli.session import URL, Session, default_data_dir
-from halfstep_cli.station import open_station
+from halfstep_cli.station import ANY_QUEUE, LIMITED, open_station
 from halfstep_cli.stopping import StopSignals
 
 AWAY_SECONDS = 1.0
@@ -111,7 +111,7 @@ def up(session: Session, place: Place, size: Size, served: Served, manner: Manne
     board = Board(manner.as_json)
     with open_station(place.folder(session), place.url(session)) as station, StopSignals() as stop:
         board.started(station)
-        with closing(Database(station.url)) as database:
+        with closing(Database(station.url, ConnectionSettings(LIMITED if spec.queues else ANY_QUEUE))) as database:
             crew = Crew(spec.at(station.url), station.worker_logs)
             controller = Controller(QueueWork(Queue(database), spec.queues), crew, bounds)
             keep_up(controller, crew, Watch(board, Revival(station)), Until(stop, manner.exit_when_idle))

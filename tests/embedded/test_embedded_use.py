@@ -77,6 +77,30 @@ def test_the_url_file_promises_a_login_and_is_private(open_folder: Path) -> None
     assert not promised.exists()
 
 
+def test_nobody_is_promised_what_is_not_prepared_yet(open_folder: Path) -> None:
+    seen: list[object] = []
+
+    def prepare(url: str) -> None:
+        seen.append((open_folder / "url").exists())
+        seen.append(ask(url, "SELECT 1"))
+
+    with EmbeddedServer(open_folder, prepare=prepare) as server:
+        assert seen == [False, [(1,)]]
+        assert (open_folder / "url").read_text().strip() == server.url
+        with EmbeddedServer(open_folder, prepare=prepare):
+            assert seen[2:] == [True, [(1,)]], "of the first user's"
+
+
+def test_what_cannot_be_prepared_is_never_promised_and_leaves_nothing_running(open_folder: Path) -> None:
+    def prepare(_: str) -> None:
+        raise DatabaseUnavailable("It is of no use.")
+
+    with pytest.raises(DatabaseUnavailable, match="of no use"):
+        EmbeddedServer(open_folder, prepare=prepare).start()
+    assert not (open_folder / "url").exists()
+    assert nothing_runs(open_folder)
+
+
 def test_a_stale_url_is_replaced_by_one_that_works(open_folder: Path) -> None:
     (open_folder / "url").write_text("postgresql://halfstep:old@127.0.0.1:1/halfstep\n")
     with EmbeddedServer(open_folder) as server:

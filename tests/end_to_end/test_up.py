@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from embedded.observation import postmaster
-from end_to_end.conftest import Up, descendants, is_alive, run_halfstep
+from end_to_end.conftest import Up, command, descendants, environment, is_alive, run_halfstep
 from halfstep.database import Database
+from halfstep.migrate import NEWEST, check_schema
 from halfstep.producer import enqueue
 from halfstep.reports import Reports
 from waiting import PATIENCE, wait_until
@@ -42,6 +45,17 @@ def test_a_worker_comes_for_a_task_and_leaves_when_nothing_is_left(start_up: Cal
     up.signal(signal.SIGTERM)
     assert up.process.wait(timeout=PATIENCE) == 0
     assert not (up.folder / "url").exists()
+
+
+def test_whoever_reads_the_url_as_soon_as_it_is_there_finds_a_schema(data_folder: Path) -> None:
+    with subprocess.Popen(
+        command("up", "--data", str(data_folder), "--json"), env=environment(), stdout=subprocess.DEVNULL
+    ) as up:
+        wait_until(lambda: (data_folder / "url").exists() or up.poll() is not None, seconds=PATIENCE, what="the URL")
+        with closing(Database((data_folder / "url").read_text().strip())) as database:
+            assert check_schema(database).version == NEWEST
+        up.terminate()
+        assert up.wait(timeout=PATIENCE) == 0
 
 
 def test_it_ends_by_itself_when_idle_if_told_so(data_folder: Path) -> None:

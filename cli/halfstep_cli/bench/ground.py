@@ -20,6 +20,7 @@ from halfstep.registry import TaskFunction
 from halfstep.reports import Reports
 from halfstep_cli.bench.noop import noop
 from halfstep_cli.crew import Crew, WorkerSpec
+from halfstep_cli.station import ANY_QUEUE
 from halfstep_cli.stopping import StopSignals
 
 POLL_SECONDS = 0.2
@@ -31,6 +32,10 @@ FROM halfstep.history WHERE queue = %(queue)s AND id BETWEEN %(first)s AND %(las
 _ERROR = """-- What went wrong first.
 SELECT error FROM halfstep.history
 WHERE queue = %(queue)s AND id BETWEEN %(first)s AND %(last)s AND state <> 'succeeded' ORDER BY id LIMIT 1"""
+
+_STARTERS = """-- Who starts workers for every queue: `halfstep up`, and scalers that were seen within a minute.
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %(up)s)::int AS ups,
+    (SELECT count(*) FROM halfstep.scaler WHERE seen_at > clock_timestamp() - interval '60 s' AND '*' = ANY (waiting))::int AS scalers"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,17 @@ def watch(crew: Crew, stop: StopSignals, seconds: float) -> None:
 
 
 def _refuse_others(reports: Reports) -> None:
+    """Those who take every queue's tasks, and those who start such workers as soon as there is something to take."""
     takers = [worker["name"] for worker in reports.workers() if worker["queues"] is None and worker["state"] == "running"]
     if takers:
         raise Conflict(f"Worker {takers[0]} serves all queues and would take the benchmark's tasks; stop it or give it --queues.")
+    row = reports.database.execute(_STARTERS, {"up": ANY_QUEUE})[0]
+    if row["ups"]:
+        raise Conflict(
+            "`halfstep up` works on this database, and the workers that it starts would take the benchmark's tasks; stop it, give "
+            "it --queues, or name no database: then a temporary one is made."
+        )
+    if row["scalers"]:
+        raise Conflict(
+            "A scaler starts workers for every queue here, which would take the benchmark's tasks; use another database."
+        )

@@ -29,8 +29,13 @@ class Folder:
 
     @property
     def url(self) -> Path:
-        """The URL of the running server; removed when it stops."""
+        """The URL of the running server, once it is prepared for whoever reads it; removed when it stops."""
         return self.path / "url"
+
+    @property
+    def promise(self) -> Path:
+        """The same URL as soon as one can log in, for those who share the server; removed when it stops."""
+        return self.path / "server"
 
     @property
     def access(self) -> Path:

@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from halfstep.errors import DatabaseUnavailable
 from halfstep_cli.embedded import locks
-from halfstep_cli.embedded.folder import READY, Access, Folder, make_folder, read_access
+from halfstep_cli.embedded.folder import READY, Access, Folder, make_folder, read_access, write_private
 from halfstep_cli.embedded.postgres import answers, open_log
 
 GLANCE = 0.02
@@ -23,11 +24,20 @@ GLANCE = 0.02
 class EmbeddedServer:
     """The PostgreSQL of one data folder, shared with whoever else has opened it. Usable with `with`.
 
+    prepare: is given the URL before it is written to DIR/url, where others look for it; each user does that.
     Not for several threads at once. A forked child is no user: it may use the URL, but does not keep the server alive.
     """
 
-    def __init__(self, data_dir: Path, *, start_seconds: float = 75.0, stop_seconds: float = 20.0) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        prepare: Callable[[str], None] | None = None,
+        start_seconds: float = 75.0,
+        stop_seconds: float = 20.0,
+    ) -> None:
         self._data_dir = data_dir
+        self._prepare = prepare
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self._folder = Folder(data_dir)
@@ -46,13 +56,17 @@ class EmbeddedServer:
         return self._started().admin_url
 
     def start(self) -> EmbeddedServer:
-        """Return when one can log in, whoever started the server. Raises DatabaseUnavailable. A second call changes nothing."""
+        """Return when one can log in and it is prepared, whoever started it. A second call changes nothing.
+
+        Raises DatabaseUnavailable, and what `prepare` raises.
+        """
         if self._use is None:
             deadline = time.monotonic() + self._start_seconds
             try:
                 self._folder = make_folder(self._data_dir)
                 self._use = self._become_user(deadline)
                 self._access = self._join_or_launch(deadline)
+                self._make_ready(self._access.url)
             except OSError as error:
                 self._leave()
                 raise DatabaseUnavailable(f"The data folder {self._data_dir} cannot be used: {error}.") from error
@@ -71,6 +85,7 @@ class EmbeddedServer:
         _reap(self._folder)
         try:
             self._access = self._join_or_launch(time.monotonic() + self._start_seconds)
+            self._publish()
         except OSError as error:
             raise DatabaseUnavailable(f"The data folder {self._data_dir} cannot be used: {error}.") from error
         return True
@@ -99,6 +114,22 @@ class EmbeddedServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
+    def _make_ready(self, url: str) -> None:
+        try:
+            if self._prepare:
+                self._prepare(url)
+            self._publish()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _publish(self) -> None:
+        if _read(self._folder.url) == self.url:
+            return
+        write_private(self._folder.url, self.url + "\n")
+        if not _read(self._folder.promise):  # the server ends already: what it has removed must not come again
+            self._folder.url.unlink(missing_ok=True)
+
     def _started(self) -> Access:
         if self._access is None:
             raise DatabaseUnavailable("The embedded server is not started; call start() first.")
@@ -126,12 +157,12 @@ class EmbeddedServer:
             _wait(deadline, f"PostgreSQL in {self._folder.path} does not answer; look at {self._folder.log}.")
 
     def _answering(self) -> Access | None:
-        promised = _read(self._folder.url)
+        promised = _read(self._folder.promise) or _read(self._folder.url)  # a supervisor of an earlier release makes the latter
         access = read_access(self._folder) if promised else None
         if access is None or access.url != promised or not answers(access.url):
             return None
         # A server that died just now leaves its promise until the next starter removes it: first thing, before starting.
-        return access if _read(self._folder.url) == promised else None
+        return access if promised in (_read(self._folder.promise), _read(self._folder.url)) else None
 
     def _has_other_users(self) -> bool:
         """Whether somebody uses the server; False also while it stops. One leaver looks at a time."""
@@ -150,7 +181,8 @@ class EmbeddedServer:
 
 def _launch(folder: Folder, lock: int) -> None:
     """Start a supervisor that holds `lock`, and hear what it says. DatabaseUnavailable if that is not that it is ready."""
-    folder.url.unlink(missing_ok=True)
+    for promised in (folder.url, folder.promise):
+        promised.unlink(missing_ok=True)
     report, report_end = os.pipe()
     try:
         _children[folder.path] = _supervisor(folder, lock, report_end)

@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def bring_up(folder: Folder) -> Postgres:
-    """A server that accepts the login which `folder.url` says. Raises DatabaseUnavailable, StopAsked."""
+    """A server that accepts the login which `folder.promise` says. Raises DatabaseUnavailable, StopAsked."""
     site = prepare(folder)
     access = _known_access(folder, site)
     for _ in range(PORT_ATTEMPTS):
@@ -106,8 +106,9 @@ def supervise(folder: Folder, server: Postgres) -> None:
     except StopAsked:
         pass
     finally:
-        with contextlib.suppress(OSError):  # the folder may have been deleted
-            folder.url.unlink()
+        for name in (folder.url, folder.promise):
+            with contextlib.suppress(OSError):  # the folder may have been deleted
+                name.unlink()
         server.stop()
 
 
@@ -125,7 +126,7 @@ def _serve(folder: Folder, site: Site, access: Access) -> Postgres | None:
             return None
         postgres.settle(access)
         # Only now, as others take the file for a promise.
-        write_private(folder.url, access.url + "\n")
+        write_private(folder.promise, access.url + "\n")
     except BaseException:
         server.stop()
         raise
