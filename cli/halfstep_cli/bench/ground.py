@@ -34,8 +34,10 @@ SELECT error FROM halfstep.history
 WHERE queue = %(queue)s AND id BETWEEN %(first)s AND %(last)s AND state <> 'succeeded' ORDER BY id LIMIT 1"""
 
 _STARTERS = """-- Who starts workers for every queue: `halfstep up`, and scalers that were seen within a minute.
-SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %(up)s)::int AS ups,
-    (SELECT count(*) FROM halfstep.scaler WHERE seen_at > clock_timestamp() - interval '60 s' AND '*' = ANY (waiting))::int AS scalers"""
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %(up)s)::int
+        AS ups,
+    (SELECT count(*) FROM halfstep.scaler WHERE '*' = ANY (waiting) AND seen_at > clock_timestamp() - interval '60 s')::int
+        AS scalers"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,8 @@ def _refuse_others(reports: Reports) -> None:
     row = reports.database.execute(_STARTERS, {"up": ANY_QUEUE})[0]
     if row["ups"]:
         raise Conflict(
-            "`halfstep up` works on this database, and the workers that it starts would take the benchmark's tasks; stop it, give "
-            "it --queues, or name no database: then a temporary one is made."
+            "`halfstep up` works on this database, and the workers that it starts would take the benchmark's tasks; stop it, "
+            "give it --queues, or name no database: then a temporary one is made."
         )
     if row["scalers"]:
         raise Conflict(
