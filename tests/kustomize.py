@@ -18,7 +18,7 @@ Object = dict[str, Any]
 
 MANIFESTS = Path(__file__).resolve().parents[1] / "manifests"
 OVERLAYS = ("demo", "production", "keda-postgresql")
-COMPONENTS = ("direct-scale", "busy-aware", "prometheus", "grafana", "pgbouncer")
+COMPONENTS = ("direct-scale", "busy-aware", "prometheus", "grafana", "pgbouncer", "pull-secret")
 """Those that production can take up besides its own."""
 WORKLOADS = ("Deployment", "Job", "StatefulSet", "DaemonSet")
 _NOT_APPLIED = ("Kustomization", "Component", "ReplacementTransformer", "PatchTransformer")
@@ -32,7 +32,9 @@ def objects_of(file: Path) -> list[Object]:
 
 def objects() -> list[Object]:
     """Whole objects of all files; what only patches another object is left out."""
-    files = [file for file in sorted(MANIFESTS.rglob("*.yaml")) if file.parent.name != "launcher"]
+    files = [
+        file for file in sorted(MANIFESTS.rglob("*.yaml")) if file.parent.name != "launcher" and file.name != "clusters.yaml"
+    ]
     return [found for file in files for found in objects_of(file) if not _is_patch(file, found)]
 
 

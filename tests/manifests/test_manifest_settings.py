@@ -43,11 +43,11 @@ def reach(found: Any, path: str) -> Any:
 def is_selected(select: dict[str, str], found: dict[str, Any]) -> bool:
     """As kustomize selects."""
     about = found["metadata"]
-    key, _, value = select.get("labelSelector", "").partition("=")
+    wanted = re.findall(r"([\w./-]+?)(!?=)([\w-]+)", select.get("labelSelector", ""))
     return (
         found["kind"] == select["kind"]
         and select.get("name") in (None, about["name"])
-        and (not key or about.get("labels", {}).get(key) == value)
+        and all((about.get("labels", {}).get(key) == value) == (sign == "=") for key, sign, value in wanted)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ from kustomize import (
 BASE = MANIFESTS / "base"
 PRODUCTION = MANIFESTS / "overlays" / "production"
 FOREIGN = ("postgres:17", "docker.io/edoburu/pgbouncer:v1.24.1-p1")
+
+
+def launcher_files(found: list[dict[str, Any]]) -> dict[str, str]:
+    """What the launcher reads."""
+    (volume,) = [each for each in dict(pods_of(found))["halfstep-launcher"]["volumes"] if "configMap" in each]
+    data: dict[str, str] = one(found, "ConfigMap", volume["configMap"]["name"])["data"]
+    return data
 
 
 def settings(**changed: str) -> dict[str, Any]:
@@ -95,6 +103,49 @@ def test_a_digest_pins_every_program_of_ours(tmp_path: Path) -> None:
     found = render_with(tmp_path, kustomization(PRODUCTION, images=[image]))
     images = {container["image"] for _, pod in pods_of(found) for container in containers_of(pod)}
     assert images == {f"localhost:5000/halfstep@{digest}"}
+
+
+@pytest.mark.parametrize("pins", ["registry.example.com/halfstep", "localhost:5000/team/halfstep"], ids=["as it is", "published"])
+@pytest.mark.parametrize("components", [(), COMPONENTS], ids=["alone", "with every component"])
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_image_that_is_named_on_top_of_an_overlay_reaches_every_program_of_ours(
+    overlay: str, components: tuple[str, ...], pins: str, tmp_path: Path
+) -> None:
+    if overlay == "keda-postgresql":
+        components = tuple(name for name in components if name not in ("direct-scale", "busy-aware"))  # they are of our scaler
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    pinned = tmp_path / "manifests" / "overlays" / "production" / "image" / "kustomization.yaml"
+    pinned.write_text(pinned.read_text().replace("registry.example.com/halfstep", pins))
+    images = [{"name": "halfstep", "newName": "registry.example.com:5000/team/ours", "newTag": "1"}]
+    parts = [f"../manifests/components/{name}" for name in components]
+    mine = {"resources": [f"../manifests/overlays/{overlay}"], "components": parts, "images": images}
+    (tmp_path / "mine").mkdir()
+    found = render_with(tmp_path / "mine", mine | {"transformers": ["../manifests/settings"]})
+    images_there = {container["image"] for _, pod in pods_of(found) for container in containers_of(pod)}
+    assert images_there - set(FOREIGN) == {"registry.example.com:5000/team/ours:1"}
+    clusters = yaml.safe_load(launcher_files(found)["clusters.yaml"])
+    assert clusters["default"]["pods"]["image"] == "registry.example.com:5000/team/ours:1"
+    assert "halfstep.io/image" not in yaml.safe_dump_all(found)
+
+
+def test_settings_can_be_changed_on_top_of_keda_postgresql(tmp_path: Path) -> None:
+    patches = [settings(worker_max="33", worker_slots="7")]
+    overlay = kustomization(MANIFESTS / "overlays" / "keda-postgresql", patches=patches)
+    overlay["transformers"] = [*overlay["transformers"], str(MANIFESTS / "overlays" / "keda-postgresql" / "triggers")]
+    found = render_with(tmp_path, overlay)
+    spec = one(found, "ScaledObject", "halfstep-worker")["spec"]
+    assert (spec["maxReplicaCount"], spec["triggers"][0]["type"]) == (33, "postgresql")
+    assert spec["triggers"][0]["metadata"]["targetQueryValue"] == "7"
+
+
+def test_every_program_of_ours_takes_the_pull_secret_and_so_do_pods_of_the_runtime(tmp_path: Path) -> None:
+    found = render_with(tmp_path, kustomization(PRODUCTION, components=["pull-secret"]))
+    for name, pod in pods_of(found):
+        assert pod["imagePullSecrets"] == [{"name": "halfstep-registry"}], name
+    (pods,) = [cluster["pods"] for cluster in yaml.safe_load(launcher_files(found)["clusters.yaml"]).values()]
+    assert pods.pop("image_pull_secrets") == ["halfstep-registry"]
+    (without,) = [cluster["pods"] for cluster in yaml.safe_load(launcher_files(render(PRODUCTION))["clusters.yaml"]).values()]
+    assert pods == without
 
 
 def test_a_user_replaces_the_launchers_policy(tmp_path: Path) -> None:
