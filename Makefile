@@ -7,7 +7,7 @@ CLUSTER = PYTHONPATH=tests .venv/bin/python -m cluster.harness
 .PHONY: help demo test check bench bars soak cluster cluster-up cluster-down proto publish clean local dev
 
 help:
-	@echo "make demo                         see it run: a local PostgreSQL, workers, some hundred tasks, under a minute"
+	@echo "make demo                         see it run: a local PostgreSQL, workers, some hundred tasks; a minute or two the first time"
 	@echo "make test [ARGS=...]              run the tests"
 	@echo "make check                        lint, formatting, types and import contracts"
 	@echo "make cluster [ARGS=...]           run the tests that need Kubernetes: on KUBECONFIG, else on one of their own, started if need be (root)"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from end_to_end.conftest import run_halfstep
+from end_to_end.conftest import environment, run_halfstep
+from halfstep_cli.demo.report import command
+from waiting import PATIENCE
 
 
 @pytest.fixture
@@ -33,6 +37,37 @@ def test_the_demo_reports_on_the_files_and_can_run_again(some_files: Path, data_
     assert second.returncode == 0, second.stderr
     assert "2 modules, 2 lines, 0 functions" in second.stdout
     assert "shop.orders" not in second.stdout
+
+
+def test_its_hint_works_as_it_stands(some_files: Path, data_folder: Path) -> None:
+    """Its first command in one terminal, the others in another, though nothing of ours is on the PATH."""
+    done = run_halfstep("demo", "--data", str(data_folder), "--files", str(some_files))
+    start, *look = [line.strip() for line in done.stdout.partition("To look around")[2].splitlines() if line.startswith("  ")]
+    plain = environment(PATH="/usr/bin:/bin")
+    with subprocess.Popen(["bash", "-c", f"exec {start} --json"], env=plain, stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout is not None
+        up.stdout.readline()
+        shown = subprocess.run(["bash", "-ec", "\n".join(look)], env=plain, capture_output=True, text=True, timeout=PATIENCE)
+        up.terminate()
+        up.communicate(timeout=PATIENCE)
+    assert shown.returncode == 0, shown.stderr
+    assert "succeeded" in shown.stdout
+    assert "demo" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("started_as", "path", "shown"),
+    [("bin/halfstep", "", "{here}/bin/halfstep"), ("bin/halfstep", "bin", "halfstep"), ("bin/main.py", "bin", None)],
+    ids=["by its path", "by its name", "as a module"],
+)
+def test_the_hint_names_the_command_as_it_can_be_called(
+    started_as: str, path: str, shown: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "halfstep").touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / path) if path else "/nowhere")
+    assert command(started_as) == (shown or f"{sys.executable} -m halfstep_cli.main").format(here=tmp_path)
 
 
 def test_a_folder_without_python_files_is_refused_in_one_sentence(tmp_path: Path, data_folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kustomize import MANIFESTS, Object, environment, one, pods_of, render
+from kustomize import MANIFESTS, Object, containers_of, environment, one, pods_of, render
 
 DOCS = MANIFESTS.parent / "docs"
 FILE = re.compile(r"`([\w/.-]+\.yaml)`[^`\n]*(?:\[[^\n]*)?:\n\n```yaml\n(.*?)```", re.DOTALL)
@@ -21,6 +21,10 @@ def shown(page: str, folder: Path) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     return folder
+
+
+def images_of(found: list[Object]) -> set[str]:
+    return {container["image"] for _, pod in pods_of(found) for container in containers_of(pod)}
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +74,11 @@ def test_an_overlay_on_top_of_ours_changes_a_setting_everywhere(tmp_path: Path) 
     scaled = one(found, "ScaledObject", "halfstep-worker")["spec"]
     assert (scaled["maxReplicaCount"], scaled["triggers"][0]["metadata"]["maxReplicas"]) == (50, "50")
     assert one(found, "PodMonitor", "halfstep")
+    assert images_of(found) == {"registry.example.com/team/ours:1"}
+
+
+def test_an_image_of_ones_own_is_named_as_its_page_says(tmp_path: Path) -> None:
+    found = render(shown("../examples/image/README.md", tmp_path))
+    assert images_of(found) == {"registry.example.com/team/ours:1"}
+    (files,) = [each["data"] for each in found if each["metadata"]["name"].startswith("halfstep-launcher-files")]
+    assert 'image: "registry.example.com/team/ours:1"' in files["clusters.yaml"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +61,20 @@ def scaling(outcome: Outcome) -> str:
 
 def places(folder: Path) -> list[str]:
     """Where to look further."""
-    data = shlex.quote(str(folder))
+    data, program = shlex.quote(str(folder)), command(sys.argv[0])
     return [
-        f"The database and the logs are kept in {folder}. To look around in them:",
-        f"  halfstep up --data {data} --queues demo &",
-        f'  export HALFSTEP_DATABASE_URL="$(cat {data}/url)"; halfstep tasks; halfstep queues',
+        f"The database and the logs are kept in {folder}. To look around in them, start it, and leave it running:",
+        f"  {program} up --data {data} --queues demo",
+        "In another terminal:",
+        f'  export HALFSTEP_DATABASE_URL="$(cat {data}/url)"',
+        f"  {program} tasks; {program} queues",
     ]
+
+
+def command(program: str) -> str:
+    """How whoever started `program` calls the command again: by its name if a shell finds it, else by its path."""
+    path = Path(program).absolute()
+    if path.name != "halfstep":
+        return f"{shlex.quote(sys.executable)} -m halfstep_cli.main"
+    found = shutil.which("halfstep")
+    return "halfstep" if found and Path(found).resolve() == path.resolve() else shlex.quote(str(path))
