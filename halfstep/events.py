@@ -30,6 +30,12 @@ WORDS: dict[str, tuple[int, str]] = {
     ),
     "pod.stumbled": (logging.ERROR, "The launcher stumbled over task {task}, which ends failed, and goes on: {error}"),
     "pod.garbage": (logging.INFO, "{count} pods that no attempt needs were removed."),
+    "pod.twins": (
+        logging.ERROR,
+        "{count} pods have this installation's id and were never asked for by this database ({some}): another one has the same "
+        "id, and its launcher would take ours for strangers. None of them is touched, and this launcher leaves. Give the copy an "
+        "id of its own: halfstep renew-id; or delete these pods if they are no launcher's.",
+    ),
     "cluster.away": (logging.WARNING, "Cluster {cluster!r}: {error}"),
     "zygote.thawed": (logging.WARNING, "A body had stopped the process that bodies' processes come from; it goes on."),
     "source.changed": (logging.INFO, "The source folder changed: new bodies run the new code."),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from halfstep.claims import Claim, Exchanged, Turn
 from halfstep.database import Database, Row
+from halfstep.installation import check_home, read_installation
 from halfstep.queue import LONE_DEATHS, claim_of
 from halfstep.records import records
 from halfstep.reports import Report, as_report
@@ -122,9 +123,15 @@ class PodBook:
             found |= {row["attempt_id"]: _past(row) for row in rows}
         return found
 
+    def unknown(self, attempts: Sequence[str]) -> set[str]:
+        """Which of these attempts nobody has ever intended in this database."""
+        return {row["attempt_id"] for row in self.database.run("unknown_attempts", attempts=list(attempts))}
+
     def installation(self) -> str:
-        """The id that all our objects are labelled with."""
-        return str(self.database.run("installation")[0]["id"])
+        """The id that all our objects are labelled with. Raises Conflict in a copy of the database that has it."""
+        found = read_installation(self.database)
+        check_home(found)
+        return found.id
 
 
 def _past(row: Row) -> Past:

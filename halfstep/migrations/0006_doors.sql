@@ -474,3 +474,6 @@ FROM (
     ) w
     ORDER BY g.queue, g.placement, g.cluster
 ) b;
+
+-- Where the database lives, so that a copy of it, which has the same installation id, can be told from it. Older code does not look.
+ALTER TABLE halfstep.installation ADD COLUMN home text;       -- as sql/home.sql tells it; null: no launcher has begun yet

@@ -20,6 +20,7 @@ NAMES = [
     "rights",
     "owners",
     "grants",
+    "installation",
     "durability",
     "notifications",
     "clock",

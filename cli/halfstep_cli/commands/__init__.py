@@ -10,6 +10,7 @@ from halfstep_cli.commands import (
     drain,
     enqueueing,
     exporter,
+    installation,
     logs,
     pods,
     queues,
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
         scaler,
         exporter,
         administration,
+        installation,
         uninstall,
         doctor,
     ):

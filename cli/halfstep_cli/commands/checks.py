@@ -53,7 +53,19 @@ def examine(patient: Patient) -> Iterator[Finding]:
         yield finding
         if finding.ok is False and check is not encoding:
             return
-    for check in (rights, owners, grants, durability, notifications, clock, workers, queues, partitions, default_partitions):
+    for check in (
+        rights,
+        owners,
+        grants,
+        installation,
+        durability,
+        notifications,
+        clock,
+        workers,
+        queues,
+        partitions,
+        default_partitions,
+    ):
         yield _asked(check, patient)
 
 
@@ -138,6 +150,16 @@ def grants(patient: Patient) -> Finding:
     told = "; ".join(f"{grantee(row['role'])} has {row['privileges']} on {row['object']}" for row in found[:MOST_GRANTS])
     more = f"; and {len(found) - MOST_GRANTS} more" if len(found) > MOST_GRANTS else ""
     return Finding("grants", False, told + more, f"REVOKE ALL ON {first['revoke']} FROM {grantee(first['role'])}; and so on.")
+
+
+def installation(patient: Patient) -> Finding:
+    """Is the installation's id this database's own, and not that of one that it is a copy of?"""
+    from halfstep.installation import ELSEWHERE, read_installation
+
+    found = read_installation(patient.database)
+    if found.is_elsewhere:
+        return Finding("installation", False, f"{found.id}: {ELSEWHERE}")
+    return Finding("installation", True, found.id)
 
 
 def durability(patient: Patient) -> Finding:

@@ -9,10 +9,12 @@ from halfstep.claims import Claim
 from halfstep.errors import RefusedValue
 from halfstep.events import emit
 from halfstep.failpoints import reach
+from halfstep.installation import settle
 from halfstep.pods import Past, PodBook, PodRow
 from halfstep_worker.desk import Desk, Incoming
 from halfstep_worker.exchanger import Exchanger
 from halfstep_worker.heartbeat import Pulse
+from halfstep_worker.kubernetes.twins import twins
 from halfstep_worker.settings import WorkerSettings
 
 ADOPT_SECONDS = 1.0
@@ -31,7 +33,7 @@ class PodExchanger(Exchanger):
 
     def installation(self) -> str:
         """The id that our pods are labelled with. Called before the thread starts. Raises HalfstepError."""
-        return self._book.installation()
+        return settle(self._book.database)
 
     def _give_back_the_rest(self) -> None:
         """Deregistering marks the lease dead, and another launcher adopts the pods at once."""
@@ -41,8 +43,8 @@ class PodExchanger(Exchanger):
         if out.pods:
             self._writer.write_pods(self._send_pods)
         if out.doubtful:
-            live = self._book.live(out.doubtful)
-            self._desk.deliver(Incoming(garbage=[attempt for attempt in out.doubtful if attempt not in live]))
+            kept = self._book.live(out.doubtful) | twins(self._book, out.doubtful, self._desk)
+            self._desk.deliver(Incoming(garbage=[attempt for attempt in out.doubtful if attempt not in kept]))
             out.doubtful.clear()
         if now >= self._adopt_at and self._desk.target > 0 and not self._stopped.is_set():
             self._adopt(now)
