@@ -16,6 +16,9 @@ ELSEWHERE = (
     "pods for strangers. For a copy: halfstep renew-id. If the other one is gone for good: halfstep renew-id --moved."
 )
 
+# A dump that was restored without its grants leaves what PostgreSQL gives to everybody.
+_CLOSED = "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA halfstep FROM PUBLIC"
+
 
 @dataclass(frozen=True, slots=True)
 class Installation:
@@ -59,12 +62,16 @@ def settle(database: Database) -> str:
 
 def keep_id(database: Database) -> None:
     """The database has moved here, and the one that it was is gone."""
-    database.run("settle", here=read_installation(database).here)
+    with database.transaction():
+        database.script(_CLOSED)
+        database.run("settle", here=read_installation(database).here)
 
 
 def renew_id(database: Database) -> tuple[str, int]:
     """A new id for a copy; also how many tasks ran in pods of the other one. Whoever works has to have left."""
-    row = database.run("renew_id", here=read_installation(database).here)[0]
+    with database.transaction():
+        database.script(_CLOSED)
+        row = database.run("renew_id", here=read_installation(database).here)[0]
     return row["id"], row["running"]
 
 

@@ -88,6 +88,16 @@ def test_no_launcher_works_on_a_copy_until_it_has_an_id_of_its_own(original, cop
     assert halfstep_at(url, "doctor").code == 0
 
 
+@pytest.mark.parametrize("words", [(), ("--moved",)], ids=["a copy", "a database that has moved"])
+def test_functions_that_a_restore_without_grants_has_left_to_everybody_are_closed(original, copy_of, at, halfstep_at, words):
+    url = copy_of(original)
+    at(url).execute("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA halfstep TO PUBLIC")
+    said = halfstep_at(url, "doctor")
+    assert "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA halfstep FROM PUBLIC;" in said.out
+    assert halfstep_at(url, "renew-id", "--yes", *words).code == 0
+    assert halfstep_at(url, "doctor").code == 0
+
+
 def test_a_database_that_has_moved_keeps_its_id(original, copy_of, at, halfstep_at):
     url = copy_of(original)
     id = read_installation(at(url)).id

@@ -147,9 +147,10 @@ def grants(patient: Patient) -> Finding:
     if not found:
         return Finding("grants", True, "nobody has more than producers and scalers need")
     first = found[0]
+    what = "ALL FUNCTIONS IN SCHEMA halfstep" if first["revoke"].startswith("FUNCTION") and not first["role"] else first["revoke"]
     told = "; ".join(f"{grantee(row['role'])} has {row['privileges']} on {row['object']}" for row in found[:MOST_GRANTS])
     more = f"; and {len(found) - MOST_GRANTS} more" if len(found) > MOST_GRANTS else ""
-    return Finding("grants", False, told + more, f"REVOKE ALL ON {first['revoke']} FROM {grantee(first['role'])}; and so on.")
+    return Finding("grants", False, told + more, f"REVOKE ALL ON {what} FROM {grantee(first['role'])}; and so on.")
 
 
 def installation(patient: Patient) -> Finding:
