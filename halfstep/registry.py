@@ -65,6 +65,11 @@ class TaskFunction(Generic[P, R]):
         InvalidTask: these arguments don't fit the function, or are not JSON; or the function has a fault.
         """
         self.check()
+        if self.name.startswith("__main__:"):
+            raise InvalidTask(
+                f"Function '{self.name.removeprefix('__main__:')}' is written at a prompt, so no worker can find it; "
+                "put it into a file of the workers' source folder."
+            )
         check_call(self, name=self.name, args=args, kwargs=kwargs)
         call = {"function": self.name, "args": list(args), "kwargs": kwargs}
         return producer.enqueue(connection, "python", call, **self.options)
@@ -112,8 +117,12 @@ def name_of(function: Callable[..., object]) -> str:
     module = getattr(function, "__module__", None) or type(function).__module__
     qualname = getattr(function, "__qualname__", None) or type(function).__qualname__
     if module == "__main__":
-        file = getattr(sys.modules["__main__"], "__file__", None)
-        module = Path(file).stem if file else module
+        main = sys.modules["__main__"]
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        if spec is not None and spec.name != "__main__":  # python -m shop.jobs
+            module = str(spec.name)
+        elif file and not file.startswith("<"):  # as of stdin
+            module = Path(file).stem
     return f"{module}:{qualname}"
 
 

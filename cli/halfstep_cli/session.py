@@ -13,9 +13,12 @@ from halfstep.errors import DatabaseUnavailable, HalfstepError, InvalidSettings,
 
 if TYPE_CHECKING:
     from halfstep.database import Database
+    from halfstep_cli.known import KnownCode
 
 URL = "HALFSTEP_DATABASE_URL"
 DIRECT_URL = "HALFSTEP_DIRECT_DATABASE_URL"
+CODE = "code.json"
+"""Beside the local database's URL: what its workers are told of users' code."""
 
 
 def default_data_dir(environment: Mapping[str, str] | None = None) -> Path:
@@ -78,6 +81,12 @@ class Session:
     @property
     def _local(self) -> Path:
         return default_data_dir(self.environment) / "url"
+
+    def local_code(self) -> KnownCode:
+        """What the workers of the local `halfstep up` know, where its database is the one that is used."""
+        from halfstep_cli.known import KnownCode
+
+        return KnownCode() if self._given else KnownCode.read(self._local.with_name(CODE))
 
     def _local_url(self) -> str:
         try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +18,11 @@ from halfstep.queue import Queue
 from halfstep_cli.board import Board
 from halfstep_cli.controller import COOLDOWN_SECONDS, STEP_SECONDS, Controller, QueueWork
 from halfstep_cli.crew import Crew, WorkerSpec
+from halfstep_cli.known import KnownCode
 from halfstep_cli.options import add
 from halfstep_cli.revival import Revival
-from halfstep_cli.session import URL, Session, default_data_dir
-from halfstep_cli.station import ANY_QUEUE, LIMITED, open_station
+from halfstep_cli.session import CODE, URL, Session, default_data_dir
+from halfstep_cli.station import ANY_QUEUE, LIMITED, Station, open_station
 from halfstep_cli.stopping import StopSignals
 
 AWAY_SECONDS = 1.0
@@ -114,8 +115,24 @@ def up(session: Session, place: Place, size: Size, served: Served, manner: Manne
         with closing(Database(station.url, ConnectionSettings(LIMITED if spec.queues else ANY_QUEUE))) as database:
             crew = Crew(spec.at(station.url), station.worker_logs)
             controller = Controller(QueueWork(Queue(database), spec.queues), crew, bounds)
-            keep_up(controller, crew, Watch(board, Revival(station)), Until(stop, manner.exit_when_idle))
+            with told(spec, station):
+                keep_up(controller, crew, Watch(board, Revival(station)), Until(stop, manner.exit_when_idle))
     board.says("stopped", "Stopped.")
+
+
+@contextmanager
+def told(spec: WorkerSpec, station: Station) -> Iterator[None]:
+    """Whoever enqueues to the local database may know what its workers know, as long as they are there."""
+    code = KnownCode(str(spec.source) if spec.source else None, spec.imports, spec.allow)
+    file = station.folder / CODE
+    if not (station.embedded and code.is_told):
+        yield
+        return
+    code.write(file)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from halfstep.administration import Administration
 from halfstep.database import Database
@@ -109,3 +112,47 @@ def test_waiting_for_many_failures_names_the_first_and_counts_the_rest(halfstep,
     lines = said.err.splitlines()
     assert (said.code, len(lines)) == (1, 21)
     assert lines[-1] == "… and 5 more; see: halfstep tasks --state failed"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A source folder with one function, and one module that can't be imported here."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "shop.py").write_text(
+        "print('noise')\nfrom halfstep import task\n@task\ndef total(): ...\ndef other(): ...\n"
+    )
+    (tmp_path / "code" / "far.py").write_text("import a_package_of_the_workers\n")
+    return str(tmp_path / "code")
+
+
+KNOWN = {
+    "a function that is there": ("shop:total", (), 0),
+    "a function that is not there": ("shop:totl", (), 2),
+    "a function without @task": ("shop:other", (), 2),
+    "a module that is not there": ("shpo:total", (), 2),
+    "a function of Python's own": ("os:system", (), 2),
+    "one of an allowed package": ("json:dumps", ("--allow", "json"), 0),
+    "one of a package that is not allowed": ("json:dumps", ("--allow", "html"), 2),
+    "one in a module that can't be imported here": ("far:total", (), 0),
+    "one that may come, by one who knows": ("shop:soon", ("--unchecked",), 0),
+    "one for a pod, whose image has its own code": ("shop:soon", ("--placement", "pod"), 0),
+}
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+@pytest.mark.parametrize("told", ["by an option", "by the environment"])
+def test_a_function_that_no_worker_knows_is_refused_where_their_code_is_known(halfstep, monkeypatch, folder, kind, told):
+    function, more, code = KNOWN[kind]
+    words = ("--source", folder) if told == "by an option" else ()
+    if not words:
+        monkeypatch.setenv("HALFSTEP_SOURCE", folder)
+    said = halfstep("enqueue", "python", json.dumps({"function": function}), *words, *more)
+    assert said.code == code, said.err
+    assert len(halfstep("tasks", "--json").json) == (code == 0)
+    if code:
+        assert said.err.startswith(f"halfstep: Function '{function}' is not registered with @task")
+        assert "add --unchecked" in said.err
+
+
+def test_where_nothing_is_known_of_the_workers_code_any_function_may_be_enqueued(halfstep):
+    assert halfstep("enqueue", "python", '{"function": "who:knows"}').code == 0

@@ -114,3 +114,19 @@ def test_bounds_that_cannot_be_are_refused(data_folder: Path) -> None:
     assert done.returncode == 2
     assert "--workers must be at least 1 and --min between 0 and that" in done.stderr
     assert not data_folder.exists()
+
+
+def test_an_enqueue_on_this_machine_knows_what_the_workers_know(start_up: Callable[..., Up], tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "shop.py").write_text("from halfstep import task\n@task\ndef total(): return 4\n")
+    up = start_up("--source", str(tmp_path / "code"))
+    up.await_status(lambda status: status["workers"] == 0, "no worker")
+    home = {"XDG_DATA_HOME": str(tmp_path)}
+    (tmp_path / "halfstep").symlink_to(up.folder)
+    refused = run_halfstep("enqueue", "python", '{"function": "shop:totl"}', **home)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("halfstep: Function 'shop:totl' is not registered with @task")
+    assert run_halfstep("enqueue", "python", '{"function": "shop:total"}', "--wait", **home).returncode == 0
+    up.signal(signal.SIGTERM)
+    assert up.process.wait(timeout=PATIENCE) == 0
+    assert not (up.folder / "code.json").exists()

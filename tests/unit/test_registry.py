@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import pickle
 import runpy
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from halfstep import producer, registry
 from halfstep.errors import InvalidTask
 from halfstep.registry import TaskFunction, registered, task
+from waiting import PATIENCE
 
 NAME = f"{__name__}:add"
 
@@ -163,3 +165,41 @@ def test_a_task_can_be_pickled_by_name(tmp_path, monkeypatch):
     import jobs_pickled
 
     assert pickle.loads(pickle.dumps(jobs_pickled.hello)) is jobs_pickled.hello
+
+
+def run_python(folder, *words, stdin=""):
+    chosen = {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, env=chosen, input=stdin, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+FUNCTION = "from halfstep import task\n@task\ndef hello(): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("shop/jobs.py",), "jobs:hello"),
+        (("-m", "shop.jobs"), "shop.jobs:hello"),
+        (("-m", "shop"), "shop.__main__:hello"),
+    ],
+    ids=["a file", "a module", "a package"],
+)
+def test_a_programs_own_function_has_the_name_that_workers_import_it_by(tmp_path, words, name):
+    (tmp_path / "shop").mkdir()
+    for file in ("__init__.py", "__main__.py", "jobs.py"):
+        (tmp_path / "shop" / file).write_text(FUNCTION + "if __name__ == '__main__': print(hello.name)\n")
+    assert run_python(tmp_path, *words) == name
+
+
+@pytest.mark.parametrize("words", [("-c", FUNCTION + "CALL"), ("-",)], ids=["of an argument", "of stdin"])
+def test_a_function_of_a_prompt_is_refused_when_it_is_enqueued(tmp_path, words):
+    call = "try: hello.enqueue()\nexcept Exception as error: print(type(error).__name__, error)\n"
+    said = run_python(tmp_path, *(word.replace("CALL", call) for word in words), stdin=FUNCTION + call)
+    assert said == (
+        "InvalidTask Function 'hello' is written at a prompt, so no worker can find it; "
+        "put it into a file of the workers' source folder."
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -13,6 +14,7 @@ from halfstep.errors import InvalidTask
 from halfstep_cli.commands.arguments import read_args, read_labels
 from halfstep_cli.commands.moments import read_delay, read_moment
 from halfstep_cli.commands.waiting import wait_for
+from halfstep_cli.commands.worker import words
 from halfstep_cli.errors import ExitCode
 from halfstep_cli.options import add
 from halfstep_cli.session import Session
@@ -20,6 +22,7 @@ from halfstep_cli.session import Session
 if TYPE_CHECKING:
     from halfstep.database import Database
     from halfstep.producer import NewTask, Options
+    from halfstep_cli.known import KnownCode
 
 SMALLINT, INTEGER = 1_000_000, 2**31 - 1
 
@@ -79,16 +82,43 @@ class CallOptions:
 
     count: Annotated[int, typer.Option(metavar="N", min=1, max=SMALLINT, help="How many of the same task.")] = 1
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit 0 only if all succeeded.")] = False
-    unchecked: Annotated[bool, typer.Option("--unchecked", help="Don't check operator and args here.")] = False
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="Don't check operator, args and function here.")] = False
 
 
-def enqueue(session: Session, operator: Operator, args: Args, options: TaskOptions, call: CallOptions) -> int:
+@dataclass(frozen=True, slots=True)
+class WorkersCode:
+    """What workers are told of users' code, where whoever enqueues knows it; as the options of `halfstep worker`."""
+
+    source: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", envvar="HALFSTEP_SOURCE", help="The workers' folder: look for the function there."),
+    ] = None
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", envvar="HALFSTEP_IMPORT", help="A module that workers import."),
+    ] = None
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="PACKAGE", envvar="HALFSTEP_ALLOW", help="A package that workers allow.")
+    ] = None
+
+    def known(self, session: Session) -> KnownCode:
+        """What was said, or else what the `halfstep up` of the local database has told its workers."""
+        from halfstep_cli.known import KnownCode
+
+        imports, allow = words(self.imports), words(self.allow)
+        told = KnownCode(str(self.source.absolute()) if self.source else None, imports, allow)
+        return told if told.is_told else session.local_code()
+
+
+def enqueue(session: Session, operator: Operator, args: Args, options: TaskOptions, call: CallOptions, code: WorkersCode) -> int:
     """Enqueue a task and print its id.
 
-    What can be known here is checked here: the operator, its args, the times.
+    What can be known here is checked here: the operator, its args, the times, and a function where the workers' code is known.
     """
     given = read_args(args)
     _check(operator, given, options, unchecked=call.unchecked)
+    if operator == "python" and not call.unchecked and options.placement != "pod":
+        _check_function(given["function"], code.known(session))
     with session.open() as database:
         # Before the ids are printed: Python ends a process by the signal, not with our exit code, if an interrupt met it
         # while it made a dataclass, as an import does; and whoever reads the ids may interrupt at once.
@@ -111,6 +141,13 @@ def _check(operator: str, args: dict[str, Any], options: TaskOptions, *, uncheck
         from halfstep_worker.operators import check_args
 
         check_args(operator, args, placement=options.place(operator) or "worker")
+
+
+def _check_function(function: str, known: KnownCode) -> None:
+    if known.is_told:
+        from halfstep_cli.known import check_function
+
+        check_function(function, known)
 
 
 def _new_task(database: Database, operator: str, args: Mapping[str, Any], options: TaskOptions) -> NewTask:

@@ -50,7 +50,7 @@ class PythonOperator:
         OperatorFailed: its module could not be imported.
         """
         name, positional, named = args["function"], args.get("args") or [], args.get("kwargs") or {}
-        function, alone = self._found.get(name) or self._find(name)
+        function, alone = self._found.get(name) or self.find(name)
         if alone and (context := running()) and not context.link.alone():
             raise NotAlone
         try:
@@ -62,7 +62,8 @@ class PythonOperator:
         except InvalidTask as error:  # of the body's own making, say from enqueue(): this task's input was fine
             raise OperatorFailed(f"InvalidTask: {error}") from error
 
-    def _find(self, name: str) -> Found:
+    def find(self, name: str) -> Found:
+        """The function of that name, its module imported if it may be. Raises as `run` does."""
         module, _, qualname = name.partition(":") if ":" in name else name.rpartition(".")
         found = self._registered(name, module, qualname) or self._allowed(name, module, qualname)
         if found is None:
