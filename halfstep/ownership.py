@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import sqlalchemy as sa
+
 from halfstep.database import Database, Row
 from halfstep.errors import ForeignSchema
 
@@ -48,6 +50,19 @@ def standing(database: Database) -> Standing | None:
             f"halfstep.migration, of role {found.owner}, is no table of halfstep's; drop the schema if you don't know it."
         )
     return found
+
+
+class TrustedDatabase(Database):
+    """A connection for those who don't check the schema first: it does not come about where the owner must not be trusted."""
+
+    def _connect(self) -> sa.Connection:
+        self._connection = super()._connect()
+        try:
+            standing(self)
+        except BaseException:
+            self.close()
+            raise
+        return self._connection
 
 
 def check_owner(database: Database, *, migrates: bool = False) -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from halfstep.database import ConnectionSettings, Database
+from halfstep.database import ConnectionSettings
 from halfstep.errors import HalfstepError
 from halfstep.events import emit
 from halfstep.metrics.families import Snapshot
+from halfstep.ownership import TrustedDatabase
 from halfstep.scaling import Candidate, ScalingBook
 
 ROLE = "exporter"
@@ -50,7 +51,7 @@ class Exporter(threading.Thread, Collector):
         super().__init__(name="exporter", daemon=True)
         self.settings = settings or ExporterSettings()
         self._clock = clock
-        self._database = Database(url, ConnectionSettings("halfstep exporter"))
+        self._database = TrustedDatabase(url, ConnectionSettings("halfstep exporter"))
         name = self.settings.name or socket.gethostname()
         self._candidate = Candidate(ScalingBook(self._database), ROLE, name, self.settings.lease, clock)
         self._seen: tuple[float, Snapshot] | None = None  # written by the thread, read by whoever scrapes

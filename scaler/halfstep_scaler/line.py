@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from halfstep.database import ConnectionSettings, Database
+from halfstep.database import ConnectionSettings
+from halfstep.ownership import TrustedDatabase
 
 
-class Line(Database):
+class Line(TrustedDatabase):
     """One thread asks within `asking`; any other may call `give_up_after`."""
 
     def __init__(self, url: str, settings: ConnectionSettings) -> None:

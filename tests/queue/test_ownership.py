@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -372,3 +376,81 @@ def test_our_connections_speak_utf_8_whatever_is_set(ground: Ground, ask: str, m
     theirs = ground.as_stranger()
     assert theirs.execute("SHOW client_encoding") == [{"client_encoding": "UTF8"}]
     assert theirs.execute("SELECT %(text)s AS text", {"text": "5 €"}) == [{"text": "5 €"}]
+
+
+COMMANDS = {
+    "tasks": ("tasks",),
+    "show": ("show", "1"),
+    "logs": ("logs", "1"),
+    "queues": ("queues",),
+    "workers": ("workers",),
+    "pods": ("pods",),
+    "doctor": ("doctor",),
+    "migrate": ("migrate",),
+    "prune": ("prune",),
+    "pause": ("pause", "default"),
+    "retry": ("retry", "1"),
+    "cancel": ("cancel", "1"),
+    "queue set": ("queue", "set", "mine"),
+    "enqueue": ("enqueue", "bash", '{"command": "true"}'),
+    "grant": ("grant", "producer", "postgres", "--queue", "q"),
+    "renew-id": ("renew-id", "--yes"),
+    "uninstall": ("uninstall", "--drop-schema", "--yes"),
+    "drain": ("drain", "somebody"),
+    "bench": ("bench", "latency", "--tasks", "1"),
+    "worker": ("worker", "--no-notify"),
+    "exporter": ("exporter",),
+    "up": ("up", "--exit-when-idle"),
+}
+
+
+@pytest.fixture
+def trapped(ground: Ground) -> Ground:
+    """The stranger has migrated, which is their right, and then has redefined what others call, read and write."""
+    theirs = ground.as_stranger()
+    migrate(theirs)
+    theirs.script(TRAP.format(schema="halfstep"))
+    theirs.script(
+        """CREATE FUNCTION halfstep.fire() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM halfstep.trap(); RETURN NEW; END $$;
+        CREATE OR REPLACE FUNCTION halfstep.enqueue_many(tasks jsonb) RETURNS bigint[]
+        LANGUAGE sql AS 'SELECT ARRAY[halfstep.trap()::bigint]'; GRANT ALL ON SCHEMA halfstep TO PUBLIC"""
+    )
+    for table in ("worker", "queue", "task", "lease", "installation"):
+        theirs.script(
+            f"""ALTER TABLE halfstep.{table} RENAME TO {table}_;
+            CREATE TRIGGER fire BEFORE INSERT OR UPDATE OR DELETE ON halfstep.{table}_
+            FOR EACH STATEMENT EXECUTE FUNCTION halfstep.fire();
+            CREATE VIEW halfstep.{table} AS SELECT * FROM halfstep.{table}_ WHERE halfstep.trap() = 1;
+            GRANT ALL ON halfstep.{table} TO PUBLIC"""
+        )
+    return ground
+
+
+def as_superuser(ground: Ground, folder: Path, *words: str) -> dict[str, Any]:
+    """How a real command is started."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HALFSTEP_")}
+    own = {"HALFSTEP_DATABASE_URL": ground.admin_url, "XDG_DATA_HOME": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    return {"args": [sys.executable, "-P", "-m", "halfstep_cli.main", *words], "env": kept | own, "text": True}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_of_a_superuser_runs_what_a_stranger_has_put_into_a_schema_of_ours(
+    trapped: Ground, command: str, tmp_path: Path
+) -> None:
+    call = as_superuser(trapped, tmp_path, *COMMANDS[command])
+    said = subprocess.run(**call, capture_output=True, timeout=PATIENCE, check=False)
+    assert said.returncode == (1 if command == "doctor" else 4), said.stderr
+    assert f"The schema halfstep belongs to role {trapped.stranger[0]}" in said.stdout + said.stderr
+    assert trapped.caught() == []
+
+
+def test_a_superusers_scaler_waits_for_another_schema_and_runs_nothing_of_this_one(trapped: Ground, tmp_path: Path) -> None:
+    call = as_superuser(trapped, tmp_path, "scaler", "--insecure", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0")
+    with subprocess.Popen(**call, stderr=subprocess.PIPE) as scaler:
+        assert scaler.stderr is not None
+        said = next((line for line in scaler.stderr if "belongs to role" in line), "")
+        scaler.terminate()
+        scaler.communicate(timeout=PATIENCE)
+    assert f"The schema halfstep belongs to role {trapped.stranger[0]}" in said
+    assert trapped.caught() == []

@@ -14,6 +14,7 @@ from pathlib import Path
 from halfstep.administration import Administration
 from halfstep.database import ConnectionSettings, Database
 from halfstep.errors import Conflict, HalfstepError
+from halfstep.migrate import check_schema
 from halfstep.producer import NewTask, Options, enqueue_many
 from halfstep.queue import Queue
 from halfstep.registry import TaskFunction
@@ -123,9 +124,10 @@ def made_ground(database: Database) -> Ground:
 
 @contextmanager
 def ground_of(url: str) -> Iterator[Ground]:
-    """A ground in the database at `url`. Raises Conflict if others would take its tasks."""
+    """A ground in the database at `url`. Raises Conflict if others would take its tasks, SchemaMismatch."""
     database = Database(url, ConnectionSettings("halfstep bench", statement_timeout=300))
     try:
+        check_schema(database)
         _refuse_others(Reports(database))
         yield made_ground(database)
     finally:
