@@ -219,7 +219,7 @@ GRANTS = {
     ),
     "a stranger may write history": ("GRANT DELETE ON halfstep.history TO {role}", "grants", "has DELETE on halfstep.history"),
     "all may enqueue": (
-        "GRANT EXECUTE ON FUNCTION halfstep.enqueue_many TO PUBLIC",
+        "GRANT EXECUTE ON FUNCTION halfstep.enqueue_many(json) TO PUBLIC",
         "grants",
         "PUBLIC has EXECUTE on halfstep.enqueue_many",
     ),
