@@ -33,7 +33,7 @@ _TASK = {
 }  # fmt: skip
 FUNCTIONS: Mapping[str, Mapping[str, Argument]] = {
     "enqueue": _TASK,
-    "enqueue_many": {"tasks": _JSON, "strict": Argument("boolean", frozenset({"boolean"}))},
+    "enqueue_many": {"tasks": _JSON},
 }
 """Arguments of the functions for producers, in their order."""
 

@@ -97,11 +97,11 @@ LANGUAGE sql STABLE SET extra_float_digits = 1 SET search_path = pg_catalog, pg_
 $$;
 
 -- Has this value something for `unreadable` to look at? Cheap, and right about all that it lets pass: nesting and large numbers take room,
--- and a number with a fraction has a point. strict: numbers of more than 15 digits count, too.
-CREATE FUNCTION halfstep.is_doubtful(given jsonb, as_text text, strict boolean) RETURNS boolean
+-- and a number with a fraction has a point.
+CREATE FUNCTION halfstep.is_doubtful(given jsonb, as_text text) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN octet_length(as_text) > 128 AND jsonb_path_exists(given, '$.**{65}') THEN true
-        WHEN strict AND as_text LIKE '%.%'
+        WHEN as_text LIKE '%.%'
             THEN jsonb_path_exists(given, '$.** ? (@ > 10000000000 || @ < -10000000000 || @ % 0.00001 != 0)')
         WHEN octet_length(as_text) > 300 THEN jsonb_path_exists(given, '$.** ? (@ > 1e300 || @ < -1e300)')
         ELSE false END
@@ -123,17 +123,17 @@ $$;
 DROP FUNCTION halfstep.take_key(text, bigint, interval);
 
 -- What is wrong with this task, or null. STABLE and without settings of its own, so that the planner puts its body into the query.
--- args_text: the args as text. strict: digits that a double loses are refused, too.
+-- args_text: the args as text.
 CREATE FUNCTION halfstep.objection(operator text, args jsonb, queue text, placement text, cluster text, priority bigint, timeout float8, max_attempts bigint,
                                    backoff_base float8, backoff_cap float8, labels jsonb, unique_key text, unique_for interval,
-                                   run_at timestamptz, args_text text, strict boolean, limit_bytes int) RETURNS text
+                                   run_at timestamptz, args_text text, limit_bytes int) RETURNS text
 LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN operator IS NULL OR length(operator) > 128 OR operator !~ '^[A-Za-z0-9_][A-Za-z0-9_.-]*$'  -- a bounded {0,127} costs 3 us a row
             THEN 'The operator must be a name of 1 to 128 letters, digits, dots, dashes or underscores'
         WHEN args IS NULL OR jsonb_typeof(args) <> 'object' THEN 'The args must be a JSON object, like {"command": "true"}'
         WHEN octet_length(args_text) > limit_bytes THEN format('The args are %s bytes; the limit is %s', octet_length(args_text), limit_bytes)
-        WHEN halfstep.is_doubtful(args, args_text, strict) AND halfstep.unreadable(args) IS NOT NULL THEN 'The args ' || halfstep.unreadable(args)
+        WHEN halfstep.is_doubtful(args, args_text) AND halfstep.unreadable(args) IS NOT NULL THEN 'The args ' || halfstep.unreadable(args)
         WHEN length(queue) > 63 THEN format('A queue name has 1 to 63 letters, digits, dots, dashes or underscores, not %s', halfstep.shown(queue))
         WHEN placement NOT IN ('worker', 'pod') THEN format('The placement must be worker or pod, not %s', halfstep.shown(placement))
         WHEN cluster NOT IN ('', 'default') AND placement IS DISTINCT FROM 'pod'
@@ -239,11 +239,11 @@ BEGIN
     END LOOP;
 END $$;
 
--- Makes the tasks of an array, and returns their ids in order. All or none. strict: digits that a double loses are refused.
+-- Makes the tasks of an array, and returns their ids in order. All or none.
 -- A task whose unique key is held in its queue gets the id of the holder, and no second task is made.
 -- The array is read once: what is wrong is told after the rest was written, and the error takes that back. Only keys, for which others
 -- may have to wait, are taken in those queues alone that the role may use.
-CREATE FUNCTION halfstep.make_tasks(tasks jsonb, strict boolean) RETURNS bigint[]
+CREATE FUNCTION halfstep.make_tasks(tasks jsonb) RETURNS bigint[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
@@ -254,7 +254,7 @@ BEGIN
         SELECT n, queue, placement, cluster, priority, operator, args, labels, unique_key, unique_for, at_most_once, max_attempts, run_at,
                timeout, backoff_base, backoff_cap, nextval('halfstep.task_id') AS id,
                halfstep.objection(t.operator, t.args, t.queue, t.placement, t.cluster, t.priority, t.timeout, t.max_attempts, t.backoff_base, t.backoff_cap,
-                                  t.labels, t.unique_key, t.unique_for, t.run_at, t.args_text, strict, most_bytes) AS objection
+                                  t.labels, t.unique_key, t.unique_for, t.run_at, t.args_text, most_bytes) AS objection
         FROM (
             SELECT n, coalesce(queue, 'default') AS queue, placement, cluster, priority, operator, args, labels, unique_key, unique_for,
                    at_most_once, max_attempts, run_at, args::text AS args_text, timeout, backoff_base, backoff_cap
@@ -318,24 +318,21 @@ BEGIN
 END $$;
 
 -- Enqueues an array of tasks in the caller's transaction; returns their ids in order. All or none.
--- strict: look for misspelt keys, which would be lost silently, and for digits that a double loses. Who sees to that itself, as halfstep's
--- own clients do, says false.
-CREATE FUNCTION halfstep.enqueue_many(tasks jsonb, strict boolean DEFAULT true) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION halfstep.enqueue_many(tasks jsonb) RETURNS bigint[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF tasks IS NULL OR jsonb_typeof(tasks) <> 'array' THEN
         PERFORM halfstep.refuse('The tasks must be a JSON array of objects, like [{"operator": "bash", "args": {"command": "true"}}]');
-    ELSIF strict IS DISTINCT FROM false THEN
-        PERFORM halfstep.check_records(tasks);
     END IF;
-    RETURN halfstep.make_tasks(tasks, strict IS DISTINCT FROM false);
+    PERFORM halfstep.check_records(tasks);
+    RETURN halfstep.make_tasks(tasks);
 END $$;
 
 -- The same array as `json`, or as text: from drivers that know no `jsonb`, and a literal.
 CREATE FUNCTION halfstep.enqueue_many(tasks json) RETURNS bigint[]
-LANGUAGE sql AS 'SELECT halfstep.enqueue_many(tasks::jsonb, true)';
+LANGUAGE sql AS 'SELECT halfstep.enqueue_many(tasks::jsonb)';
 CREATE FUNCTION halfstep.enqueue_many(tasks text) RETURNS bigint[]
-LANGUAGE sql AS 'SELECT halfstep.enqueue_many(tasks::jsonb, true)';
+LANGUAGE sql AS 'SELECT halfstep.enqueue_many(tasks::jsonb)';
 
 -- One task, from any language: SELECT halfstep.enqueue('bash', '{"command": "true"}', queue => 'etl')
 -- args and labels may be jsonb, json or text, and the three durations numbers of seconds, intervals or text: so drivers that send typed
@@ -369,7 +366,7 @@ BEGIN
                     RETURN (halfstep.make_tasks(jsonb_build_array(jsonb_build_object(
                         'operator', operator, 'args', args::jsonb, 'queue', queue, 'priority', priority, 'run_at', run_at, 'unique_key', unique_key,
                         'unique_for', unique_for, 'placement', placement, 'cluster', cluster, 'timeout', %7$s, 'max_attempts', max_attempts,
-                        'backoff_base', %8$s, 'backoff_cap', %9$s, 'at_most_once', at_most_once, 'labels', labels::jsonb)), true))[1];
+                        'backoff_base', %8$s, 'backoff_cap', %9$s, 'at_most_once', at_most_once, 'labels', labels::jsonb))))[1];
                 END $body$ $ddl$,
                 json_type, duration_type,
                 CASE WHEN plain AND json_type = 'jsonb' THEN 'DEFAULT ''{}''' END,
@@ -380,7 +377,6 @@ BEGIN
         END LOOP;
     END LOOP;
     EXECUTE format('DROP FUNCTION %s', former::regprocedure);
-    DROP FUNCTION halfstep.enqueue_many(jsonb);
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA halfstep FROM PUBLIC;
     FOR made IN  -- whoever might call the former functions may call these
         SELECT p.oid::regprocedure AS signature, c AS caller FROM pg_proc p, unnest(callers) AS c

@@ -22,7 +22,7 @@ BEFORE = 5
 def old(empty_database_url: str) -> Iterator[Database]:
     """A database with the schema of before."""
     with closing(Database(empty_database_url)) as database:
-        database.script(_BOOKS)
+        database.script("CREATE SCHEMA halfstep;" + _BOOKS)
         for number, name, text in migrations():
             if number <= BEFORE:
                 database.script(text)
