@@ -58,10 +58,10 @@ UPDATE halfstep.task SET cluster = left(cluster, 63) WHERE state = 'scheduled' A
 UPDATE halfstep.task SET run_at = CASE WHEN run_at > '2000-01-01' THEN '9999-12-30 UTC'::timestamptz ELSE enqueued_at END
 WHERE state = 'scheduled' AND run_at NOT BETWEEN '0001-01-02 UTC' AND '9999-12-30 UTC';
 
--- What tasks name by now counts as served: their launchers will say so when they begin anew.
 -- Counts read an index alone where rows are known to be visible to all: also after much was enqueued and nothing ended yet.
 ALTER TABLE halfstep.task SET (autovacuum_vacuum_insert_scale_factor = 0.05);
 
+-- What tasks name by now counts as served: their launchers will say so when they begin anew.
 INSERT INTO halfstep.cluster (name, queue)
 SELECT cluster, '' FROM halfstep.task WHERE cluster ~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$' GROUP BY cluster ORDER BY count(*) DESC LIMIT 20;
 
