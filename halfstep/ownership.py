@@ -8,11 +8,13 @@ the database. Whoever owns the database trusts superusers only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING
 
 from halfstep.database import Database, Row
 from halfstep.errors import ForeignSchema
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 PINNED = "pg_catalog, pg_temp"
 """The search path of whatever runs as the schema's owner: what others have made in `public` can't stand in for anything."""
