@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class Argument(NamedTuple):
+class TypedArgument(NamedTuple):
     """advice: the type that always fits. taken: all types that some form of the function takes."""
 
     advice: str
@@ -20,18 +20,19 @@ _NUMBER = _WHOLE | {"double precision", "real", "numeric"}
 _MOMENT = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
 _PERIOD = frozenset({"interval", "time without time zone"})
 
-_NAME = Argument("text", _TEXT)
-_JSON = Argument("jsonb", _TEXT | {"jsonb", "json"})
-_COUNT = Argument("integer", _WHOLE)
-_DURATION = Argument("double precision", _NUMBER | _TEXT | {"interval"})
+_NAME = TypedArgument("text", _TEXT)
+_JSON = TypedArgument("jsonb", _TEXT | {"jsonb", "json"})
+_COUNT = TypedArgument("integer", _WHOLE)
+_DURATION = TypedArgument("double precision", _NUMBER | _TEXT | {"interval"})
 
 _TASK = {
-    "operator": _NAME, "args": _JSON, "queue": _NAME, "priority": _COUNT, "run_at": Argument("timestamp with time zone", _MOMENT),
-    "unique_key": _NAME, "unique_for": Argument("interval", _PERIOD), "placement": _NAME, "cluster": _NAME, "timeout": _DURATION,
+    "operator": _NAME, "args": _JSON, "queue": _NAME, "priority": _COUNT,
+    "run_at": TypedArgument("timestamp with time zone", _MOMENT), "unique_key": _NAME,
+    "unique_for": TypedArgument("interval", _PERIOD), "placement": _NAME, "cluster": _NAME, "timeout": _DURATION,
     "max_attempts": _COUNT, "backoff_base": _DURATION, "backoff_cap": _DURATION,
-    "at_most_once": Argument("boolean", frozenset({"boolean"})), "labels": _JSON,
+    "at_most_once": TypedArgument("boolean", frozenset({"boolean"})), "labels": _JSON,
 }  # fmt: skip
-FUNCTIONS: Mapping[str, Mapping[str, Argument]] = {
+FUNCTIONS: Mapping[str, Mapping[str, TypedArgument]] = {
     "enqueue": _TASK,
     "enqueue_many": {"tasks": _JSON},
 }
