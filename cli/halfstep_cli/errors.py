@@ -8,6 +8,7 @@ import traceback
 from enum import IntEnum
 
 from halfstep.errors import (
+    AbortedTransaction,
     Conflict,
     DatabaseUnavailable,
     HalfstepError,
@@ -16,8 +17,11 @@ from halfstep.errors import (
     LostClaim,
     NotFound,
     NotPermitted,
+    ReadOnlyTransaction,
     RefusedValue,
     SchemaMismatch,
+    SerializationFailure,
+    UnusableConnection,
 )
 from halfstep.visible import visible, visible_line
 
@@ -53,11 +57,11 @@ MEANINGS = {
 }
 
 _CODES: tuple[tuple[tuple[type[HalfstepError], ...], ExitCode], ...] = (
-    ((InvalidTask, InvalidSettings, RefusedValue), ExitCode.INPUT),
+    ((InvalidTask, InvalidSettings, RefusedValue, UnusableConnection), ExitCode.INPUT),
     ((DatabaseUnavailable,), ExitCode.UNAVAILABLE),
     ((SchemaMismatch,), ExitCode.SCHEMA),
     ((NotFound,), ExitCode.NOT_FOUND),
-    ((Conflict, LostClaim), ExitCode.CONFLICT),
+    ((Conflict, LostClaim, AbortedTransaction, ReadOnlyTransaction, SerializationFailure), ExitCode.CONFLICT),
     ((NotPermitted,), ExitCode.NOT_PERMITTED),
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from halfstep.administration import Administration
 from halfstep.claims import Claim, Ending
 from halfstep.database import Database
 from halfstep.outcomes import Succeeded
@@ -100,7 +101,7 @@ def test_a_worker_whose_lease_is_nearly_over_claims_nothing(rounds: Rounds, numb
 
 def test_queues_share_by_weight_and_none_starves(rounds: Rounds, database: Database, administration: object) -> None:
     for name, weight in (("light", 1), ("heavy", 3)):
-        database.run("set_queue", queue=name, weight=weight, operators=None, any_operator=False)
+        Administration(database).set_queue(name, weight=weight)
         enqueue_many(database, [NewTask("bash", {"command": "true"}, {"queue": name}) for _ in range(40)])
     served: list[str] = []
     for target in range(1, 41):
