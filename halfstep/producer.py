@@ -46,6 +46,7 @@ class Options(TypedDict, total=False):
 
 
 _KNOWN = frozenset(Options.__annotations__)
+_TEXTS = frozenset({"queue", "run_at", "unique_key", "unique_for", "placement", "cluster"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,16 +182,21 @@ def _plain(name: str, value: Any) -> Any:
         raise InvalidTask("run_at must be a moment, not a timedelta; add it to datetime.now(timezone.utc).")
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if name == "unique_for" and isinstance(value, int | float):
-        return f"{float(value)} seconds"
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidTask(f"{name} must be a finite number, not {value}.")
+    if name == "unique_for" and isinstance(value, int | float):
+        return f"{value} seconds"
+    if name in _TEXTS and not isinstance(value, str):
+        raise InvalidTask(f"{name} must be text (a str), not {_kind(value)}.")
     return value
 
 
 def _after_a_gap(moment: datetime) -> datetime:
     """A time that the clocks leave out is as long after the gap as it is behind its beginning, never before the gap."""
-    shown = moment.astimezone(timezone.utc).astimezone(moment.tzinfo)  # noqa: UP017
+    try:
+        shown = moment.astimezone(timezone.utc).astimezone(moment.tzinfo)  # noqa: UP017
+    except OverflowError:
+        raise InvalidTask("run_at must be a point in time of the years 1 to 9999.") from None
     return moment if shown.replace(tzinfo=None) == moment.replace(tzinfo=None) else moment.replace(fold=0)
 
 

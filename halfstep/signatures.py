@@ -23,7 +23,7 @@ _PERIOD = frozenset({"interval", "time without time zone"})
 _NAME = TypedArgument("text", _TEXT)
 _JSON = TypedArgument("jsonb", _TEXT | {"jsonb", "json"})
 _COUNT = TypedArgument("integer", _WHOLE)
-_DURATION = TypedArgument("double precision", _NUMBER | _TEXT | {"interval"})
+_DURATION = TypedArgument("double precision", _NUMBER | _TEXT | {"interval", "halfstep.duration"})
 
 _TASK = {
     "operator": _NAME, "args": _JSON, "queue": _NAME, "priority": _COUNT,

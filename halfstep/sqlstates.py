@@ -60,6 +60,8 @@ def meaning(error: BaseException, *, address: str = OURS) -> HalfstepError:
             return NotPermitted(f"This database role may not do this: {message}")
         case "42883":
             return _no_function(message)
+        case "42725":
+            return InvalidTask(f"Several functions take these arguments ({message}); name them (queue => …), or cast them.")
         case "3F000" | "42P01" | "42703":
             return SchemaMismatch(f"The database has no current halfstep schema ({message}); run `halfstep migrate`.")
         case "55P03" | "40P01":

@@ -7,8 +7,9 @@
 CREATE TABLE halfstep.turn (name text PRIMARY KEY);
 INSERT INTO halfstep.turn (name) VALUES ('promote'), ('fold'), ('partition');
 
+-- (With the owner's rights: whoever prunes may be a member of the owner, and what it makes is the owner's like the rest.)
 CREATE OR REPLACE FUNCTION halfstep.add_partition(parent text, column_name text, day date) RETURNS boolean
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     child text := parent || to_char(day, '_YYYYMMDD');
     strays boolean;
@@ -38,7 +39,8 @@ UPDATE halfstep.unique_key k SET queue = coalesce(
     (SELECT h.queue FROM halfstep.history h WHERE h.id = k.task_id ORDER BY h.finished_at DESC LIMIT 1));
 ALTER TABLE halfstep.unique_key DROP CONSTRAINT unique_key_pkey;
 INSERT INTO halfstep.unique_key (key, task_id, expires_at, queue)  -- whose task is forgotten: it was every queue's
-SELECT k.key, k.task_id, k.expires_at, q.name FROM halfstep.unique_key k CROSS JOIN halfstep.queue q WHERE k.queue IS NULL;
+SELECT k.key, k.task_id, k.expires_at, q.name FROM halfstep.unique_key k CROSS JOIN halfstep.queue q
+WHERE k.queue IS NULL AND k.expires_at > clock_timestamp();
 DELETE FROM halfstep.unique_key WHERE queue IS NULL;
 ALTER TABLE halfstep.unique_key ADD PRIMARY KEY (key, queue);
 
@@ -61,9 +63,10 @@ WHERE state = 'scheduled' AND run_at NOT BETWEEN '0001-01-02 UTC' AND '9999-12-3
 -- Counts read an index alone where rows are known to be visible to all: also after much was enqueued and nothing ended yet.
 ALTER TABLE halfstep.task SET (autovacuum_vacuum_insert_scale_factor = 0.05);
 
--- What tasks name by now counts as served: their launchers will say so when they begin anew.
+-- Where there were pods by now counts as served: the launchers there will say so when they begin anew.
 INSERT INTO halfstep.cluster (name, queue)
-SELECT cluster, '' FROM halfstep.task WHERE cluster ~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$' GROUP BY cluster ORDER BY count(*) DESC LIMIT 20;
+SELECT cluster, '' FROM (SELECT cluster FROM halfstep.pod UNION SELECT cluster FROM halfstep.task WHERE placement = 'pod' AND attempt > 0) c
+WHERE cluster ~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$';
 
 -- Seconds as text: a number, or an interval such as '5 minutes' or 'PT5M'. Nothing is written here, so the block costs no transaction id.
 CREATE FUNCTION halfstep.read_seconds(given text) RETURNS double precision
@@ -90,7 +93,7 @@ LANGUAGE sql STABLE SET extra_float_digits = 1 SET search_path = pg_catalog, pg_
                     ELSE format('have the number %s, of which a double keeps %s; send it as a string', left(n::text, 40), n::double precision) END
         FROM (SELECT v::numeric AS n FROM jsonb_path_query(given, 'strict $.** ? (@.type() == "number")') AS v OFFSET 0) numbers
         WHERE CASE WHEN NOT halfstep.is_in_range(n) THEN true
-                   WHEN n = trunc(n) THEN false
+                   WHEN scale(n) = 0 THEN false  -- written without a point it is a whole number to its readers, of any length
                    ELSE n::double precision::text::numeric <> n END
         LIMIT 1
     ) END
@@ -141,9 +144,10 @@ LANGUAGE sql STABLE AS $$
         WHEN cluster <> '' AND cluster !~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$'
             THEN format('A cluster name has 1 to 63 letters, digits, dots, dashes or underscores, not %s', halfstep.shown(cluster))
         WHEN priority NOT BETWEEN -2147483648 AND 2147483647 THEN 'The priority must be a whole number from -2147483648 to 2147483647'
-        WHEN NOT (timeout > 0 AND timeout <= 31536000) THEN 'The timeout must be more than 0 seconds and at most a year'
+        WHEN NOT (timeout > 0 AND timeout <= 31622400)  -- 366 days: a year as an interval is 365.25
+            THEN 'The timeout must be more than 0 seconds and at most a year'
         WHEN max_attempts NOT BETWEEN 1 AND 1000 THEN 'max_attempts must be 1 to 1000'
-        WHEN NOT (coalesce(backoff_base, backoff_cap, 1) >= 0 AND coalesce(backoff_cap, 31536000) BETWEEN coalesce(backoff_base, 0) AND 31536000)
+        WHEN NOT (coalesce(backoff_base, backoff_cap, 1) >= 0 AND coalesce(backoff_cap, 31622400) BETWEEN coalesce(backoff_base, 0) AND 31622400)
             THEN 'The back-off needs 0 <= backoff_base <= backoff_cap, in seconds'
         WHEN labels IS NOT NULL AND (jsonb_typeof(labels) <> 'object' OR octet_length(labels::text) > 4096)
             THEN 'The labels must be a JSON object of at most 4096 bytes'
@@ -183,7 +187,12 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     free integer;
 BEGIN
-    WHILE NOT EXISTS (SELECT FROM halfstep.cluster WHERE name = wanted AND queue IN ('', of_queue)) LOOP
+    IF EXISTS (SELECT FROM halfstep.cluster WHERE name = wanted AND queue = '') THEN
+        RETURN;
+    END IF;
+    LOOP  -- the lock keeps the place from being freed as long as nobody else sees the task
+        PERFORM FROM halfstep.cluster WHERE name = wanted AND queue = of_queue FOR KEY SHARE;
+        EXIT WHEN FOUND;
         SELECT min(p) INTO free FROM generate_series(1, 5) AS p WHERE p NOT IN (SELECT place FROM halfstep.cluster WHERE queue = of_queue);
         IF free IS NULL THEN
             PERFORM halfstep.refuse(format(
@@ -241,8 +250,8 @@ END $$;
 
 -- Makes the tasks of an array, and returns their ids in order. All or none.
 -- A task whose unique key is held in its queue gets the id of the holder, and no second task is made.
--- The array is read once: what is wrong is told after the rest was written, and the error takes that back. Only keys, for which others
--- may have to wait, are taken in those queues alone that the role may use.
+-- The array is read once: what is wrong is told after the rest was written, and the error takes that back. But in a queue that the role may
+-- not use nothing is written, not even for that long: others would wait for its keys, and read past its rows.
 CREATE FUNCTION halfstep.make_tasks(tasks jsonb) RETURNS bigint[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -266,7 +275,7 @@ BEGIN
             OFFSET 0  -- so that each is worked out once
         ) t
     ), allowed AS MATERIALIZED (
-        SELECT queue FROM (SELECT DISTINCT queue FROM given WHERE unique_key IS NOT NULL AND objection IS NULL) q WHERE halfstep.may_enqueue(queue)
+        SELECT queue FROM (SELECT DISTINCT queue FROM given) q WHERE halfstep.may_enqueue(queue)
     ), keyed AS MATERIALIZED (  -- in the keys' order, so that two callers never wait for each other
         SELECT k.n, halfstep.take_key(k.unique_key, k.queue, k.id, k.unique_for) AS holder
         FROM (SELECT * FROM given WHERE unique_key IS NOT NULL AND objection IS NULL AND queue IN (SELECT queue FROM allowed)
@@ -279,9 +288,10 @@ BEGIN
                g.unique_key, coalesce(g.at_most_once, false), g.timeout, coalesce(g.max_attempts, 3), coalesce(g.backoff_base, least(1, g.backoff_cap)),
                coalesce(g.backoff_cap, greatest(300, g.backoff_base)), moment, coalesce(g.run_at, moment)
         FROM given g
-        WHERE g.objection IS NULL AND (g.unique_key IS NULL OR g.n IN (SELECT k.n FROM keyed k WHERE k.holder = g.id))
+        WHERE g.objection IS NULL AND g.queue IN (SELECT queue FROM allowed)
+            AND (g.unique_key IS NULL OR g.n IN (SELECT k.n FROM keyed k WHERE k.holder = g.id))
     )
-    SELECT (SELECT array_agg(coalesce(k.holder, g.id) ORDER BY g.n) FROM given g LEFT JOIN keyed k USING (n)) AS ids,
+    SELECT (SELECT coalesce(array_agg(coalesce(k.holder, g.id) ORDER BY g.n), '{}') FROM given g LEFT JOIN keyed k USING (n)) AS ids,
            (SELECT CASE WHEN jsonb_array_length(tasks) = 1 THEN g.objection
                         ELSE format('Task %s of %s: %s', g.n, jsonb_array_length(tasks), g.objection) END
             FROM given g WHERE g.objection IS NOT NULL ORDER BY g.n LIMIT 1) AS objection,
@@ -334,16 +344,21 @@ LANGUAGE sql AS 'SELECT halfstep.enqueue_many(tasks::jsonb)';
 CREATE FUNCTION halfstep.enqueue_many(tasks text) RETURNS bigint[]
 LANGUAGE sql AS 'SELECT halfstep.enqueue_many(tasks::jsonb)';
 
+CREATE DOMAIN halfstep.duration AS text;
+
 -- One task, from any language: SELECT halfstep.enqueue('bash', '{"command": "true"}', queue => 'etl')
 -- args and labels may be jsonb, json or text, and the three durations numbers of seconds, intervals or text: so drivers that send typed
--- parameters find a function that takes them. What has no type, such as a literal or a null, PostgreSQL takes for text here. (A duration as
--- text is a `bpchar`: as a third argument without a name, `text` would compete with the queue, and no driver sends a `bpchar`.)
+-- parameters find a function that takes them. What has no type, such as a literal or a null, PostgreSQL takes for text here.
+-- (Of arguments without names the first ten are of the same kinds in all of them, so that those without a type, too, are told apart: where
+-- the timeout is the third, the queue is the last. And a domain is no type that somebody sends as a queue.)
 DO $do$
 DECLARE
     former oid := 'halfstep.enqueue(text, jsonb, text, int, timestamptz, text, interval, text, text, float8, int, float8, float8, boolean, jsonb)'::regprocedure;
-    callers oid[] := ARRAY(SELECT DISTINCT a.grantee FROM pg_proc f CROSS JOIN LATERAL aclexplode(f.proacl) a
-                           WHERE f.pronamespace = 'halfstep'::regnamespace AND f.proname IN ('enqueue', 'enqueue_many') AND a.grantee <> f.proowner
-                             AND f.proacl IS NOT NULL AND (a.grantee <> 0 OR f.oid IN (former, 'halfstep.enqueue_many(jsonb)'::regprocedure)));
+    callers text[] := ARRAY(
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+                        || CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+        FROM pg_proc f CROSS JOIN LATERAL aclexplode(f.proacl) a
+        WHERE f.oid IN (former, 'halfstep.enqueue_many(jsonb)'::regprocedure) AND a.grantee <> f.proowner);
     json_type text;
     duration_type text;
     in_seconds text;
@@ -351,17 +366,16 @@ DECLARE
     made record;
 BEGIN
     FOREACH json_type IN ARRAY '{jsonb,json,text}'::text[] LOOP
-        FOREACH duration_type IN ARRAY '{float8,interval,bpchar}'::text[] LOOP
+        FOREACH duration_type IN ARRAY '{float8,interval,halfstep.duration}'::text[] LOOP
             plain := duration_type = 'float8';
-            in_seconds := CASE duration_type WHEN 'interval' THEN 'extract(epoch FROM %s)' WHEN 'bpchar' THEN 'halfstep.read_seconds(%s)' ELSE '%s' END;
+            in_seconds := CASE duration_type WHEN 'interval' THEN 'extract(epoch FROM %s)' WHEN 'halfstep.duration' THEN 'halfstep.read_seconds(%s)' ELSE '%s' END;
             EXECUTE format($ddl$
                 CREATE FUNCTION halfstep.enqueue(
-                    operator text, args %1$s %3$s, %4$s queue text DEFAULT 'default', priority bigint DEFAULT 0, run_at timestamptz DEFAULT NULL,
+                    operator text, args %1$s %3$s, %4$s priority bigint DEFAULT 0, run_at timestamptz DEFAULT NULL,
                     unique_key text DEFAULT NULL, unique_for interval DEFAULT NULL, placement text DEFAULT 'worker', cluster text DEFAULT '',
-                    %5$s max_attempts bigint DEFAULT 3, backoff_base %2$s DEFAULT NULL, backoff_cap %2$s DEFAULT NULL,
-                    at_most_once boolean DEFAULT false, labels %1$s DEFAULT NULL
+                    %5$s at_most_once boolean DEFAULT false, labels %1$s DEFAULT NULL %6$s
                 ) RETURNS bigint
-                LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp %6$s AS $body$
+                LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $body$
                 BEGIN
                     RETURN (halfstep.make_tasks(jsonb_build_array(jsonb_build_object(
                         'operator', operator, 'args', args::jsonb, 'queue', queue, 'priority', priority, 'run_at', run_at, 'unique_key', unique_key,
@@ -370,9 +384,10 @@ BEGIN
                 END $body$ $ddl$,
                 json_type, duration_type,
                 CASE WHEN plain AND json_type = 'jsonb' THEN 'DEFAULT ''{}''' END,
-                CASE WHEN NOT plain THEN format('timeout %s,', duration_type) END,
-                CASE WHEN plain THEN 'timeout float8 DEFAULT NULL,' END,
-                CASE WHEN plain THEN 'SET extra_float_digits = 1' END,  -- so that all digits reach the JSON
+                CASE WHEN plain THEN 'queue text DEFAULT ''default'',' ELSE format('timeout %s,', duration_type) END,
+                CASE WHEN plain THEN 'timeout float8 DEFAULT NULL, max_attempts bigint DEFAULT 3, backoff_base float8 DEFAULT NULL, backoff_cap float8 DEFAULT NULL,'
+                     ELSE 'max_attempts bigint DEFAULT 3,' END,
+                CASE WHEN NOT plain THEN format(', backoff_base %1$s DEFAULT NULL, backoff_cap %1$s DEFAULT NULL, queue text DEFAULT ''default''', duration_type) END,
                 format(in_seconds, 'timeout'), format(in_seconds, 'backoff_base'), format(in_seconds, 'backoff_cap'));
         END LOOP;
     END LOOP;
@@ -382,8 +397,7 @@ BEGIN
         SELECT p.oid::regprocedure AS signature, c AS caller FROM pg_proc p, unnest(callers) AS c
         WHERE p.pronamespace = 'halfstep'::regnamespace AND p.proname IN ('enqueue', 'enqueue_many')
     LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', made.signature,
-                       CASE made.caller WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(made.caller)) END);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', made.signature, made.caller);
     END LOOP;
 END $do$;
 

@@ -10,14 +10,17 @@ WITH past AS (
 ), d AS (
     DELETE FROM halfstep.worker WHERE id = ANY (ARRAY(SELECT w.id FROM halfstep.worker w, past WHERE w.ended_at < past.moment LIMIT %(batch)s)) RETURNING 1
 ), e AS (
-    DELETE FROM halfstep.unique_key WHERE ctid = ANY (ARRAY(SELECT k.ctid FROM halfstep.unique_key k WHERE k.expires_at < clock_timestamp() LIMIT %(batch)s)) RETURNING 1
+    DELETE FROM halfstep.unique_key WHERE ctid = ANY (ARRAY(SELECT k.ctid FROM halfstep.unique_key k WHERE k.expires_at < clock_timestamp() LIMIT %(batch)s
+        FOR UPDATE SKIP LOCKED)) RETURNING 1
 ), f AS (
     DELETE FROM halfstep.pod WHERE attempt_id = ANY (ARRAY(SELECT p.attempt_id FROM halfstep.pod p, past WHERE p.updated_at < past.moment
         AND NOT EXISTS (SELECT FROM halfstep.task t WHERE t.id = p.task_id) LIMIT %(batch)s)) RETURNING 1
 ), g AS (
-    DELETE FROM halfstep.cluster c WHERE c.place IS NOT NULL AND c.name <> ALL (ARRAY(
-        SELECT DISTINCT t.cluster FROM halfstep.task t WHERE t.cluster <> '' AND EXISTS (SELECT FROM halfstep.cluster WHERE place IS NOT NULL)))
-    RETURNING 1
+    DELETE FROM halfstep.cluster WHERE ctid = ANY (ARRAY(
+        SELECT c.ctid FROM halfstep.cluster c WHERE c.place IS NOT NULL AND c.name <> ALL (ARRAY(
+            SELECT DISTINCT t.cluster FROM halfstep.task t
+            WHERE t.cluster <> '' AND EXISTS (SELECT FROM halfstep.cluster WHERE place IS NOT NULL)))
+        FOR UPDATE SKIP LOCKED)) RETURNING 1
 )
 SELECT (SELECT count(*) FROM a) + (SELECT count(*) FROM b) + (SELECT count(*) FROM c) + (SELECT count(*) FROM d) + (SELECT count(*) FROM e)
        + (SELECT count(*) FROM f) + (SELECT count(*) FROM g) AS deleted

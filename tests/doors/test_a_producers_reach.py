@@ -20,7 +20,7 @@ from halfstep.migrate import schema_state
 from halfstep.producer import NewTask, enqueue_many
 from halfstep.queue import Queue
 from producers import Producer
-from waiting import PATIENCE
+from waiting import PATIENCE, wait_until
 
 OTHERS = (
     "SELECT id, queue, state, operator, args, run_at FROM halfstep.task WHERE queue <> 'mine' ORDER BY id",
@@ -232,6 +232,10 @@ HOLDS = {
     "all advisory locks that halfstep ever took": (
         "SELECT pg_advisory_lock(n) FROM unnest(ARRAY[1886547821, 1718578276, 1751215206, hashtext('halfstep.add_partition')]) n"
     ),
+    "a key that has expired": (
+        "SELECT halfstep.enqueue('http', '{}', queue => 'mine', unique_key => 'gone', unique_for => '1 ms'), pg_sleep(0.01);"
+        " COMMIT; BEGIN; SELECT halfstep.enqueue('http', '{}', queue => 'mine', unique_key => 'gone', unique_for => '1 day')"
+    ),
     "many tasks": "SELECT halfstep.enqueue('http', '{}', queue => 'mine') FROM generate_series(1, 500)",
 }
 
@@ -276,6 +280,38 @@ def test_a_refused_enqueue_never_waits_for_a_key_of_another_queue(
     attempt = threads.submit(enqueue, neighbours.producer.database, "http", queue="theirs", unique_key="open")
     assert "may not enqueue to queue theirs" in str(attempt.exception(PATIENCE))
     holder.rollback()
+
+
+def test_a_refused_enqueue_writes_nothing_into_the_queue_of_others(
+    neighbours: Neighbours, server: Any, threads: ThreadPoolExecutor
+) -> None:
+    """Not even for as long as it waits for something of its own: whoever claims there would have to read past it."""
+    producer, size = neighbours.producer, "SELECT pg_relation_size('halfstep.task') AS bytes"
+    waits = f"SELECT 1 FROM pg_stat_activity WHERE usename = '{producer.role}' AND wait_event_type = 'Lock'"
+    mine = NewTask("http", {}, {"queue": "mine", "placement": "pod", "cluster": "c"})
+    theirs = NewTask("http", {"x": "y" * 1_000}, {"queue": "theirs"})
+    with closing(psycopg2.connect(producer.url)) as holder:
+        enqueue_many(holder, [mine])
+        before = neighbours.database.execute(size)[0]["bytes"]
+        waiting = threads.submit(enqueue_many, producer.database, [mine, *[theirs] * 2_000])
+        wait_until(lambda: server.admin(waits), what="the enqueue to wait")
+        assert neighbours.database.execute(size)[0]["bytes"] - before < 100_000
+    assert "may not enqueue to queue theirs" in str(waiting.exception(PATIENCE))
+
+
+def test_a_place_is_kept_for_a_task_that_nobody_sees_yet(neighbours: Neighbours, administration: Administration) -> None:
+    def enqueue_on(cursor: Any, **options: str) -> None:
+        told = "".join(f", {name} => '{value}'" for name, value in options.items())
+        cursor.execute(f"SELECT halfstep.enqueue('http', '{{}}', queue => 'mine', placement => 'pod', cluster => 'c'{told})")
+
+    first = enqueue(neighbours.producer.database, "http", queue="mine", unique_key="k")
+    assert enqueue(neighbours.producer.database, "http", queue="mine", unique_key="k", placement="pod", cluster="c") == first
+    with closing(psycopg2.connect(neighbours.producer.url)) as connection:
+        enqueue_on(connection.cursor())
+        administration.prune()
+        connection.commit()
+    places = neighbours.database.execute("SELECT name FROM halfstep.cluster WHERE queue = 'mine'")
+    assert [row["name"] for row in places] == ["c"]
 
 
 def test_of_fixed_queues_a_producer_is_told_its_own(neighbours: Neighbours, administration: Administration) -> None:

@@ -71,6 +71,34 @@ def test_a_third_argument_without_a_name_is_the_queue(raw: Any, reports: Any, ty
     assert reports.show(raw.fetchone()[0])["queue"] == "etl"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "'bash', '{}', 'etl', '5'", "'bash', '{}', 'etl', 5", "'bash', '{}'::jsonb, 'etl', '5'", "'bash', '{}'::json, 'etl', '5'",
+        "'bash', '{}', 'etl', '5', NULL, NULL, NULL, 'worker', '', NULL", "'bash', '{}', 'etl'::char(5), 5",
+        "'bash', '{}', 'etl'::name, 5",
+        "'bash', '{}'::jsonb, 'etl', '5', NULL, 'k', NULL, NULL, NULL, 2.5",
+    ],
+)  # fmt: skip
+def test_arguments_without_names_are_those_of_before(raw: Any, reports: Any, arguments: str) -> None:
+    raw.execute(f"SELECT halfstep.enqueue({arguments})")
+    task = reports.show(raw.fetchone()[0])
+    assert (task["queue"], task["priority"], task["backoff_cap"]) == ("etl", 5, 300)
+
+
+@pytest.mark.parametrize("queue", ["'42'::char(2)", "'42'::varchar", "'42'::text", "'42'::name", "'42'"])
+def test_a_queue_of_any_kind_of_text_is_no_timeout(raw: Any, reports: Any, queue: str) -> None:
+    raw.execute(f"SELECT halfstep.enqueue('bash', '{{}}'::jsonb, {queue})")
+    task = reports.show(raw.fetchone()[0])
+    assert (task["queue"], task["timeout"]) == ("42", None)
+
+
+@pytest.mark.parametrize("year", ["'1 year'", "interval '1 year'", "interval '12 months'", "31622400"])
+def test_a_year_is_a_timeout_and_a_back_off(raw: Any, database: Database, year: str) -> None:
+    raw.execute(f"SELECT halfstep.enqueue('bash', '{{}}', timeout => {year}, backoff_cap => {year})")
+    assert database.execute("SELECT timeout = backoff_cap AS same FROM halfstep.task")[0]["same"]
+
+
 @pytest.mark.parametrize("kind", ["jsonb", "json", "text", "varchar", "unknown"])
 def test_an_array_of_tasks_may_have_the_type(raw: Any, database: Database, kind: str) -> None:
     raw.execute(f"PREPARE p ({kind}) AS SELECT halfstep.enqueue_many($1)")
@@ -98,3 +126,7 @@ def test_a_task_is_the_same_whatever_the_caller_has_set(raw: Any, database: Data
     assert [*stored[0].values()] == [1234.56789012345, 0.1, True]
     period = "SELECT extract(epoch FROM expires_at - clock_timestamp())::float8 AS seconds FROM halfstep.unique_key"
     assert 93_300 < database.execute(period)[0]["seconds"] <= 93_420
+    for timeout in ("'1234.56789'", "interval '1234.56789 s'", "'1234.56789 s'"):
+        raw.execute(f"SELECT halfstep.enqueue('bash', '{{}}', timeout => {timeout})")
+    others = database.execute("SELECT DISTINCT timeout FROM halfstep.task WHERE id > 1")
+    assert [row["timeout"] for row in others] == [1234.56789]

@@ -75,6 +75,23 @@ def test_who_might_call_the_functions_still_may(old: Database, server: Any) -> N
     server.admin(f"DROP OWNED BY {role[0]}")
 
 
+def test_clusters_that_had_pods_are_served(old: Database) -> None:
+    """Launchers of before don't say what they serve, and have to work on."""
+    for number in range(8):
+        task = made(old, f"queue => 'etl', placement => 'pod', cluster => 'c{number}'")
+        old.execute(
+            "INSERT INTO halfstep.pod (attempt_id, task_id, attempt, cluster, namespace, name)"
+            f" VALUES (gen_random_uuid(), {task}, 1, 'c{number}', 'jobs', 'x')"
+        )
+        Queue(old).cancel(task)
+    for number in range(30):
+        made(old, f"queue => 'etl', cluster => 'typo{number}'")
+    migrate(old)
+    for number in range(8):
+        enqueue(old, "pod", queue="etl", placement="pod", cluster=f"c{number}")
+    enqueue(old, "pod", queue="etl", placement="pod", cluster="new")
+
+
 def test_what_stood_in_the_way_of_promotion_no_longer_does(old: Database) -> None:
     odd = made(old, "placement => 'pod', cluster => repeat(md5(random()::text), 1000), run_at => '2100-01-01'")
     late = made(old, "run_at => '294276-12-31'")

@@ -54,6 +54,7 @@ REFUSED: list[tuple[str, str, str, str]] = [
     ("args with more digits than a double", """args => '{"x": 0.12345678901234567890}'""", VALID, "of which a double keeps"),
     ("args with more digits before the point", """args => '{"x": 12345678901234567.25}'""", VALID, "of which a double keeps"),
     ("args with more digits below zero", """args => '{"x": -98765432109876543.5}'""", VALID, "of which a double keeps"),
+    ("args with a whole number that is written with a point", """args => '{"x": 9007199254740993.0}'""", VALID, "a double keeps"),
     ("args that are an array", "args => '[1]'", VALID, "args must be a JSON object"),
     ("args that are a string", """args => '"x"'""", VALID, "args must be a JSON object"),
     ("args that are null", "args => 'null'", VALID, "args must be a JSON object"),

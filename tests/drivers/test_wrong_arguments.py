@@ -40,6 +40,11 @@ def test_the_argument_is_named_and_what_to_do(onlooker: Database, call: str, adv
     assert advice in str(refused.value)
 
 
+def test_a_call_that_several_functions_take_says_how_to_choose(onlooker: Database) -> None:
+    with pytest.raises(InvalidTask, match="name them"):
+        onlooker.execute("SELECT halfstep.enqueue('bash', '{}'::jsonb, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)")
+
+
 def test_a_callers_own_statement_is_told_the_same(drivers_url: str) -> None:
     with closing(psycopg2.connect(drivers_url)) as connection, pytest.raises(InvalidTask, match="cast args to jsonb"):
         execute_on(connection, "SELECT halfstep.enqueue(%(operator)s, %(args)s)", {"operator": "bash", "args": 5})

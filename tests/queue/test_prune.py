@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -174,3 +175,17 @@ def test_retention_is_at_least_a_day(administration: Administration) -> None:
     assert administration.history_days() == 14
     with pytest.raises(InvalidSettings, match="at least 1 day"):
         administration.history_days(0)
+
+
+def test_what_a_member_of_the_owner_makes_is_the_owners(server: Any, database: Database) -> None:
+    """A worker may log in as a member, and prunes; a migration insists on one owner for all."""
+    role = server.make_role()
+    owner = database.execute("SELECT current_user AS name, current_database() AS database")[0]
+    server.admin(f'GRANT "{owner["name"]}" TO {role[0]}')
+    last = database.execute("SELECT max(relname) AS name FROM pg_class WHERE relname ~ '^history_[0-9]+$'")[0]["name"]
+    database.execute(f"DROP TABLE halfstep.{last}")
+    with closing(Database(server.url(owner["database"], role))) as theirs:
+        Administration(theirs).prune()
+    made = f"SELECT pg_get_userbyid(relowner) AS name FROM pg_class WHERE oid = 'halfstep.{last}'::regclass"
+    assert database.execute(made)[0]["name"] == owner["name"]
+    server.admin(f"DROP ROLE {role[0]}")
