@@ -323,6 +323,12 @@ ROWS: dict[str, Row] = {
     "the allowed tag of another image by digest": image(f"alpine:3@{DIGEST}", None, "'images'"),
     "the allowed image in its full name": image("docker.io/library/alpine:3", None),
     "the allowed image's name on another registry": image("evil.org/library/alpine:3", None, "'images'"),
+    "an image of Docker's registry that is called like the allowed one": image(
+        "docker.io/registry.example.com/team/x:1", None, "'images'"
+    ),
+    "the same under library": image("docker.io/library/registry.example.com/team/x", None, "'images'"),
+    "the same by the registry's other name": image("index.docker.io/registry.example.com/team/x", None, "'images'"),
+    "a host that is called like the allowed image and its tag": image("alpine:3/x", None, "'images'"),
     "another image of a sidecar": pod(None, "Image 'evil/x'", sidecars=[beside(image="evil/x")]),
     "another image as a volume": volume(None, "Image 'evil/x'", image={"reference": "evil/x"}),
     "an image volume with a way up": volume(None, NO_NAME, image={"reference": "registry.example.com/team/../x"}),

@@ -29,6 +29,16 @@ FITS = [
     (f"alpine@{DIGEST}", "alpine@sha256:*"),
     ("app:" + "0" * 40, "app:*"),
     ("anything", "*"),
+    ("reg.example/a", "*"),
+    ("docker.io/alpine:3", "docker.io/alpine:3"),
+    ("docker.io/reg.example/team/x", "docker.io/reg.example/*"),
+    ("docker.io/localhost/x", "docker.io/*"),
+    ("library/team/x", "library/team/*"),
+    ("library/library/x", "library/library/*"),
+    ("docker.io/library/reg.example", "library/*"),
+    (f"reg.example:5000/a@{DIGEST}", "reg.example:5000/*"),
+    (f"alpine@{DIGEST}", "*/*@*"),
+    (f"reg.example/team/x@{DIGEST}", "*/*@*"),
 ]
 
 
@@ -54,6 +64,31 @@ FITS_NOT = [
     (f"reg.example/a:1@{DIGEST}", "reg.example/a:*"),
     (f"reg.example/a:1.0@{DIGEST}", "reg.example/a:1*"),
     (f"evil.org/a@{DIGEST}", f"reg.example/a@{DIGEST}"),
+    (f"reg.example/team/evil@{DIGEST}", "reg.example/team/*:0*"),
+    (f"reg.example/team/evil@{DIGEST}", "reg.example/*:*"),
+    (f"alpine@{DIGEST}", "*:0*"),
+    ("docker.io/reg.example/team/evil:1", "reg.example/*"),
+    ("docker.io/reg.example/team/evil:1", "reg.example/team/*"),
+    ("docker.io/library/reg.example/team/evil", "reg.example/*"),
+    ("index.docker.io/reg.example/team/x", "reg.example/team/*"),
+    ("docker.io/localhost/evil", "localhost/*"),
+    ("docker.io/library/localhost", "localhost*"),
+    ("docker.io/ghcr.io/org/app:1", "ghcr.io/*"),
+    ("docker.io/docker.io/team/x", "docker.io/team/*"),
+    ("docker.io/index.docker.io/team/x", "index.docker.io/team/*"),
+    ("docker.io/evil.example/x", "*.example/*"),
+    ("docker.io/library/reg.example", "reg.example"),
+    ("library/team/x", "team/*"),
+    ("docker.io/library/team/x", "team/x"),
+    ("library/library/x", "library/x"),
+    ("alpine:5000/x/y", "alpine:*"),
+    ("alpine:3000/evil", "alpine:3*"),
+    ("postgres:16000/evil:16", "postgres:16*"),
+    ("alpine.evil.org/x", "alpine*"),
+    ("alpine:5000/x", "alpine[!x]*"),
+    ("localhost/x", "localhost*"),
+    ("team/x", "*:latest"),
+    (f"alpine:5000/x@{DIGEST}", "alpine:*@sha256:*"),
 ]
 
 
@@ -74,6 +109,16 @@ NONE = [
 @pytest.mark.parametrize("text", NONE, ids=repr)
 def test_what_is_no_name_is_none(text):
     assert read_image(text) is None
+
+
+hosts = st.sampled_from(["reg.example", "localhost", "alpine:3000", "docker.io", "a.b:1"])
+paths = st.lists(st.sampled_from(["library", "team", "reg.example", "localhost", "docker.io", "x"]), min_size=1, max_size=4)
+
+
+@given(hosts, paths, st.sampled_from(["", ":1", f"@{DIGEST}"]), hosts, st.sampled_from(["/*", "/*/*", "/team/*"]))
+def test_no_pattern_of_a_registry_fits_an_image_of_another(host, path, end, other, rest):
+    found = read_image("/".join([host, *path]) + end)
+    assert found is None or found.registry == other or not found.fits(other + rest)
 
 
 @given(st.text() | st.text("aA0./:@-_*[ ", max_size=30), st.text("a0./:@-_*[]?!", max_size=20))

@@ -35,17 +35,26 @@ class Image:
     def fits(self, pattern: str) -> bool:
         """Whether one of its spellings fits: with or without `docker.io/library/`, with or without `:latest`.
 
-        A digest decides alone what is run, so a pattern of a tag fits it only if it has an `@` too.
+        A digest decides alone what is run, so a pattern that says something of a tag fits it only if it has an `@` too.
         """
-        return any(_fits(name + end, pattern) for name, end in product(self._spellings(), self._ends("@" in pattern)))
+        whole = "@" in pattern
+        if self.digest and not whole and ":" in pattern.partition("/")[2 if "/" in pattern else 0]:
+            return False
+        return any(_fits(name + end, pattern) for name, end in product(self._spellings(), self._ends(whole)))
 
     def _spellings(self) -> Iterator[str]:
+        """Without its registry only where a reader can't take the path's first part for one."""
         if self.registry not in _HUB:
             yield f"{self.registry}/{self.path}"
             return
-        yield from (f"{registry}/{self.path}" for registry in _HUB)
-        yield self.path
-        yield self.path.removeprefix("library/")
+        for path in self._paths():
+            yield from (f"{registry}/{path}" for registry in _HUB)
+            if not _is_registry(path.partition("/")[0]):
+                yield path
+
+    def _paths(self) -> tuple[str, ...]:
+        folder, _, name = self.path.partition("/")
+        return (self.path, name) if folder == "library" and "/" not in name else (self.path,)
 
     def _ends(self, whole: bool) -> tuple[str, ...]:
         if self.digest:
@@ -67,12 +76,15 @@ def read_image(text: str) -> Image | None:
 
 
 def _fits(spelling: str, pattern: str) -> bool:
-    """`*` before the first `/` of a pattern stays before the first `/`: another registry's path is no registry."""
+    """`*` before the first `/` of a pattern stays before the first `/`: another registry's path is no registry.
+
+    So a pattern without a `/`, but `*` alone, fits no spelling with one: `alpine:3*` fits no path of the host `alpine:3000`.
+    """
+    if pattern == "*":
+        return True
     first, slash, rest = pattern.partition("/")
-    if not slash:
-        return fnmatchcase(spelling, pattern)
     its_first, its_slash, its_rest = spelling.partition("/")
-    return bool(its_slash) and fnmatchcase(its_first, first) and fnmatchcase(its_rest, rest)
+    return slash == its_slash and fnmatchcase(its_first, first) and fnmatchcase(its_rest, rest)
 
 
 def _split(name: str) -> tuple[str, str]:
