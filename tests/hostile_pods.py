@@ -433,6 +433,23 @@ ROWS: dict[str, Row] = {
         HOST, volumeMounts=[{"name": "v", "mountPath": "/v", "mountPropagation": "Bidirectional"}]
     ),
     "no seccomp": pod(HOST, security_context={"seccompProfile": {"type": "Unconfined"}}),
+    "no seccomp by a null": pod(HOST, security_context={"seccompProfile": None}),
+    "no type of seccomp": pod(HOST, security_context={"seccompProfile": {"type": None}}),
+    "no seccomp by a null in a template": spec(HOST, securityContext={"seccompProfile": None}),
+    "no rights of the pod at all in a template": spec(HOST, securityContext=None),
+    "no type of seccomp of a container": main(HOST, securityContext={"seccompProfile": {"type": None}}),
+    "seccomp of main alone, beside a sidecar": spec(
+        HOST, securityContext={"seccompProfile": None},
+        containers=[{"name": "main", "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, beside()],
+    ),
+    "seccomp of each container, and none of the pod": spec(
+        None, None, securityContext={"seccompProfile": None},
+        containers=[{"name": "main", "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}],
+    ),
+    "a container's seccomp by a null, which is the pod's": main(None, None, securityContext={"seccompProfile": None}),
+    "a connection without seccomp": sql(HOST, security_context={"seccompProfile": None}),
+    "a connection without seccomp by a template": sql(HOST, template={"spec": {"securityContext": {"seccompProfile": None}}}),
+    "a script without a type of seccomp": bash(HOST, security_context={"seccompProfile": {"type": None}}),
     "no AppArmor": pod(HOST, security_context={"appArmorProfile": {"type": "Unconfined"}}),
     "no AppArmor by an annotation": pod(
         HOST, annotations={"container.apparmor.security.beta.kubernetes.io/main": "unconfined"}
@@ -448,6 +465,27 @@ ROWS: dict[str, Row] = {
     "root as a fraction": pod("allow_root", security_context={"runAsUser": 0.0}),
     "root in a sidecar": pod("allow_root", sidecars=[beside(securityContext={"runAsUser": 0})]),
     "a way to more privileges": pod("allow_root", security_context={"allowPrivilegeEscalation": True}),
+    "no word of root by a null": pod("allow_root", security_context={"runAsNonRoot": None}),
+    "no word of more privileges by a null": pod("allow_root", security_context={"allowPrivilegeEscalation": None}),
+    "no rights of a container at all": main("allow_root", securityContext=None),
+    "no container at all, under the argument's": spec("allow_root", containers=None),
+    "capabilities that are kept by a null": pod("allow_root", security_context={"capabilities": None}),
+    "capabilities that are kept by a null inside": pod("allow_root", security_context={"capabilities": {"drop": None}}),
+    "capabilities that are kept but one": main("allow_root", securityContext={"capabilities": {"drop": ["KILL"]}}),
+    "capabilities that a sidecar keeps": pod(
+        "allow_root", sidecars=[beside(securityContext={"capabilities": {"drop": []}})]
+    ),
+    "capabilities that a connection keeps": sql("allow_root", security_context={"capabilities": None}),
+    "a token by a null": spec("with its token", automountServiceAccountToken=None),
+    "a token by a null beside a connection": sql(
+        "with its token", template={"spec": {"automountServiceAccountToken": None}}
+    ),
+    "the names of all services by a null": spec(None, None, enableServiceLinks=None),
+    "the names of all services by a null beside a connection": sql(
+        ALONE + "'enableServiceLinks'", template={"spec": {"enableServiceLinks": None}}
+    ),
+    "no names of services beside a connection": sql(None, template={"spec": {"enableServiceLinks": False}}),
+    "a root file system by a null, as it may be written": bash(None, None, security_context={"readOnlyRootFilesystem": None}),
     "groups of its own": pod(None, REFUSED_FIELD, security_context={"supplementalGroups": [4000], "fsGroup": 4000}),
     "users of its own": spec(None, None, hostUsers=False),
     "two containers called main": bash("the same name", template={"spec": {"containers": [{"name": "main"}, {"name": "main"}]}}),
@@ -484,6 +522,7 @@ def trespasses(made: Object, policy: LauncherPolicy, *, namespace: str = "halfst
         yield "it does not run once"
     for container in containers:
         yield from _of_container(container, alone=len(containers) == 1)
+        yield from _rights_of(container, inside.get("securityContext") or {})
     claims = [item.get("persistentVolumeClaim", {}).get("claimName") for item in inside.get("volumes") or []]
     if claims.count("source") > 1 or ("source" in claims and (inside.get("securityContext") or {}).get("fsGroup")):
         yield "the source volume is at its hands"
@@ -514,6 +553,17 @@ def _of_container(container: Object, *, alone: bool) -> Iterator[str]:
         yield "a connection is where something else runs"
     if name == "main" and container.get("restartPolicy"):
         yield "main starts again"
+
+
+def _rights_of(container: Object, general: Object) -> Iterator[str]:
+    own = container.get("securityContext") or {}
+    security = general | {key: value for key, value in own.items() if value is not None}
+    if (security.get("seccompProfile") or {}).get("type") not in ("RuntimeDefault", "Localhost"):
+        yield f"{container['name']} has no seccomp"
+    if security.get("runAsNonRoot") is not True or security.get("allowPrivilegeEscalation") is not False:
+        yield f"{container['name']} may become root"
+    if (security.get("capabilities") or {}).get("drop") != ["ALL"]:
+        yield f"{container['name']} has capabilities"
 
 
 def _secrets(value: Any) -> Iterator[str]:

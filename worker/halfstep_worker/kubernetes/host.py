@@ -14,6 +14,7 @@ from halfstep_worker.kubernetes.values import Pod
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _SHARED = ("hostNetwork", "hostPID", "hostIPC", "nodeName")
 _HARMLESS = frozenset({"NET_BIND_SERVICE"})
+_CONFINED = ("RuntimeDefault", "Localhost")
 APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
@@ -42,10 +43,11 @@ def host_access(pod: Pod) -> Iterator[str]:
     yield from _loose("the pod", inside(spec, "securityContext"))
     for container in containers_of(pod):
         yield from _container(f"container '{container.get('name')}'", container)
+    yield from _without_seccomp(pod)
 
 
 def root_access(pod: Pod) -> Iterator[str]:
-    """Each container that may run as root or become it, for people."""
+    """Each container that may run as root, become it, or keeps what root is made of, for people."""
     general = inside(pod["spec"], "securityContext")
     for container in containers_of(pod):
         own = inside(container, "securityContext")
@@ -55,6 +57,20 @@ def root_access(pod: Pod) -> Iterator[str]:
             yield f"{name} running as root"
         elif security.get("allowPrivilegeEscalation") is not False:
             yield f"allowPrivilegeEscalation of {name}"
+        elif not any(str(word).upper() == "ALL" for word in _as_list(inside(own, "capabilities").get("drop"))):
+            yield f"capabilities of {name} that are not dropped"
+
+
+def _without_seccomp(pod: Pod) -> Iterator[str]:
+    """Kubernetes runs a container unconfined that has no profile, nor its pod: a null takes the launcher's own away."""
+    general = pod["spec"].get("securityContext") or {}
+    if not isinstance(general, dict):  # no API server takes it
+        return
+    for container in containers_of(pod):
+        own = inside(container, "securityContext").get("seccompProfile")
+        profile = general.get("seccompProfile") if own is None else own
+        if inside(profile).get("type") not in _CONFINED:
+            yield f"unconfined seccompProfile of container '{container.get('name')}'"
 
 
 def _container(name: str, container: Pod) -> Iterator[str]:

@@ -73,7 +73,7 @@ def build_operator_pod(request: PodRequest, identity: Identity, defaults: PodDef
     connections = _connections(request, defaults, task)
     ours = _ours(asked, identity, defaults, connections)
     judged = merge(asked, {"spec": _pull_secrets(defaults)}) if _pulls_for_others(asked) else asked
-    objections = _objections(request, defaults, connections)
+    objections = _objections(request, defaults, connections, asked)
     return Plan(merge(asked, ours), judged, _config_map(asked, task), next(objections, None))
 
 
@@ -250,13 +250,14 @@ def _pulls_for_others(asked: Pod) -> bool:
     return not _main(asked).get("image") and bool(others or any(volume.get("image") for volume in volumes_of(asked)))
 
 
-def _objections(request: PodRequest, defaults: PodDefaults, connections: list[Pod]) -> Iterator[str]:
+def _objections(request: PodRequest, defaults: PodDefaults, connections: list[Pod], asked: Pod) -> Iterator[str]:
     """To what the task asks for, not to our own part."""
     metadata, wanted = _wanted(request)
     yield from reserved(_from_template(request.template)["spec"])
     yield from reserved_in_main(wanted, [TASK_FOLDER, *([defaults.source] if defaults.source else [])])
     if connections:
-        yield from alone(metadata, wanted)
+        links = asked["spec"].get("enableServiceLinks", True)  # a null is Kubernetes' own default
+        yield from alone(metadata, wanted | {"enableServiceLinks": links})
     if defaults.source and defaults.source_volume.keys() - set(_COPIED):
         yield from relabelling(wanted)
 
