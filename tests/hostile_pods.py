@@ -252,6 +252,17 @@ ROWS: dict[str, Row] = {
     "variables of ours by a prefix": bash(
         "HALFSTEP_CONN", env_from=[{"prefix": "HALFSTEP_CONN", "configMapRef": {"name": "m"}}]
     ),
+    **{
+        f"variables of ours by the prefix {prefix!r} and keys that go on": bash(
+            OURS, env_from=[{"prefix": prefix, "configMapRef": {"name": "m"}}]
+        )
+        for prefix in ("H", "HALF", "HALFSTEP", "HALFSTEP_")
+    },
+    "variables of ours by a beginning of the prefix in a template": bash(
+        OURS, template=in_main(envFrom=[{"prefix": "HALFSTEP", "configMapRef": {"name": "m"}}])
+    ),
+    "a prefix that is none of ours": bash("ConfigMap 'm'", env_from=[{"prefix": "HALF_", "configMapRef": {"name": "m"}}]),
+    "no prefix": bash("ConfigMap 'm'", env_from=[{"prefix": "", "configMapRef": {"name": "m"}}]),
     "an init container called main": spec("can't be called 'main'", initContainers=[beside(name="main")]),
     "a main that is started again": main(ONCE, restartPolicy="Always"),
     "a first container that is started again": spec(ONCE, containers=[{"name": "app", "restartPolicy": "OnFailure"}]),

@@ -79,6 +79,7 @@ def test_folders_in_memory_are_judged_by_memory_and_others_by_storage():
     assert "more ephemeral-storage" in refused(disk, max_resources={"ephemeral-storage": quantity("9Gi")})
 
 
+SOURCE = {"name": "v", "persistentVolumeClaim": {"claimName": "source"}}
 LISTED = [
     (pod(tolerations=[{"key": "a/b", "operator": "Exists"}]), "tolerations", ("a/*",), ("c",)),
     (pod(tolerations=[{"operator": "Exists"}]), "tolerations", ("*",), ("a/*",)),
@@ -95,13 +96,26 @@ LISTED = [
      "volume_kinds", ("projected", "clusterTrustBundle"), ("projected",)),
     (spec(schedulingGates=[{"name": "x"}]), "fields", ("schedulingGates",), ()),
     (bash(None, sidecars=[beside()]), "secrets", ("reg",), ()),
+    (bash(None, volumes=[SOURCE]), "volume_claims", ("source",), ("*", "s*", "sourc[e]", "?ource", "SOURCE")),
+    (pod(volumes=[SOURCE]), "volume_claims", ("*", "source"), ("*",)),
+    (volume(ephemeral={"volumeClaimTemplate": {"spec": {"dataSource": {"kind": "PersistentVolumeClaim", "name": "source"}}}})
+     , "volume_claims", ("source",), ("*",)),
+    (volume(persistentVolumeClaim={"claimName": "other"}), "volume_claims", ("*",), ("source",)),
+    (bash(None, secrets=["warehouse"]), "secrets", ("warehouse",), ("*", "ware*")),
+    (bash(None, secrets=[{"name": "warehouse", "path": "/x"}]), "secrets", ("warehouse",), ("*",)),
+    (pod(env_from=[{"secretRef": {"name": "warehouse"}}]), "secrets", ("x", "warehouse"), ("*",)),
+    (pod(image_pull_secrets=["warehouse"]), "secrets", ("warehouse",), ("*",)),
+    (pod(sidecars=[beside(envFrom=[{"secretRef": {"name": "warehouse"}}])]), "secrets", ("warehouse",), ("*",)),
+    (bash(None, secrets=["other"]), "secrets", ("*",), ("warehouse",)),
+    (bash(None, sidecars=[beside()]), "secrets", ("*",), ("warehouse",)),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("row", "key", "enough", "too_little"), LISTED, ids=[f"{n} {row[1]}" for n, row in enumerate(LISTED)])
 def test_what_a_task_names_has_to_be_listed_under_its_key(row, key, enough, too_little):
-    assert refused(row, **{key: enough}) is None
-    assert f"'{key}'" in refused(row, **{key: too_little})
+    kinds = {"volume_kinds": (*DEFAULT.volume_kinds, "ephemeral")}
+    assert refused(row, **(kinds | {key: enough})) is None
+    assert f"'{key}'" in refused(row, **(kinds | {key: too_little}))
 
 
 def test_a_longer_grace_may_be_allowed():

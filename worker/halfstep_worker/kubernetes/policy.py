@@ -98,7 +98,7 @@ class LauncherPolicy:
         yield from self._places(pod, cluster)
         yield from self._accounts(pod)
         yield from self._kinds(pod)
-        yield from self._names(pod)
+        yield from self._names(pod, cluster)
         if not self.allow_host_access:
             yield from (_not_allowed(what, "allow_host_access: true") for what in host_access(pod))
         if not self.allow_root:
@@ -135,11 +135,14 @@ class LauncherPolicy:
                 if source.get(_BUNDLE) is not None and not self._allows("volume_kinds", _BUNDLE):
                     yield _not_listed(f"Volume '{volume.get('name')}' with a {_BUNDLE}", "volume_kinds")
 
-    def _names(self, pod: Pod) -> Iterator[str]:
+    def _names(self, pod: Pod, cluster: Cluster) -> Iterator[str]:
         for image in _images(pod):
             yield from self._image(image)
+        ours = frozenset(_ours(cluster))
         for key, name in references(pod["spec"]):
-            if not self._allows(key, name):
+            if (key, name) in ours and name not in getattr(self, key):
+                yield _not_listed(f"{_NOUNS[key]} '{name}', which is the launcher's own,", key, "by its whole name ")
+            elif not self._allows(key, name):
                 yield _not_listed(f"{_NOUNS[key]} '{name}'", key)
         for field_name, (key, noun) in _CLASSES.items():
             name = pod["spec"].get(field_name)
@@ -277,8 +280,14 @@ def _keys(affinity: Any) -> Iterator[str]:
             yield from _keys(value)
 
 
-def _not_listed(what: str, key: str) -> str:
-    return f"{what} may not be used by tasks; the launcher's policy would have to list it under '{key}'."
+def _ours(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """Pairs as `references` has them, of what the launcher puts into pods itself: whoever writes `*` does not think of it."""
+    yield from references(dict(cluster.pods.source_volume))
+    yield from (("secrets", found.secret) for found in cluster.pods.connections.values())
+
+
+def _not_listed(what: str, key: str, how: str = "") -> str:
+    return f"{what} may not be used by tasks; the launcher's policy would have to list it {how}under '{key}'."
 
 
 def _not_allowed(what: str, setting: str) -> str:

@@ -50,10 +50,20 @@ def relabelling(spec: Pod) -> Iterator[str]:
 
 
 def _variables(main: Pod) -> Iterator[str]:
-    names = [*(item.get("name") for item in listed(main, "env")), *(item.get("prefix") for item in listed(main, "envFrom"))]
-    for name in names:
-        if isinstance(name, str) and name.startswith(VARIABLES):
+    for name in _texts(main, "env", "name"):
+        if name.startswith(VARIABLES):
             yield _variable(name, f"begins with {VARIABLES}, which is halfstep's own")
+    for prefix in _texts(main, "envFrom", "prefix"):
+        if prefix and (prefix.startswith(VARIABLES) or VARIABLES.startswith(prefix)):  # without one, only the keys tell
+            yield (
+                f"The prefix {prefix} can't be given to variables of a pod by its task, as their names may then begin with "
+                f"{VARIABLES}, which is halfstep's own."
+            )
+
+
+def _texts(main: Pod, key: str, name: str) -> list[str]:
+    found = [item.get(name) for item in listed(main, key)]
+    return [text for text in found if isinstance(text, str)]
 
 
 def _folders(main: Pod, folders: list[str]) -> Iterator[str]:
