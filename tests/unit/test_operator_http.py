@@ -299,6 +299,7 @@ def test_a_redirect_off_the_web_is_refused(server, at, location):
         *("169.254.169.254", "169.254.1.1", "fe80::1", "fe80::1%eth0", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200"),
         *("168.63.129.16", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "240.0.0.1"),
         *("::ffff:169.254.169.254", "::169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "::ffff:0.0.0.0"),
+        *("::ffff:0:a9fe:a9fe", "::ffff:0:169.254.169.254", "::ffff:0:100.100.100.200", "::ffff:0:0.0.0.0"),
     ],
 )
 def test_a_name_that_leads_to_a_refused_address_is_refused(address):
@@ -307,7 +308,18 @@ def test_a_name_that_leads_to_a_refused_address_is_refused(address):
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "fd12::1", "93.184.216.34", "2606:4700::1"]
+    "address",
+    [
+        "127.0.0.1",
+        "::1",
+        "10.0.0.1",
+        "192.168.1.1",
+        "172.16.0.1",
+        "fd12::1",
+        "93.184.216.34",
+        "2606:4700::1",
+        "::ffff:0:10.0.0.1",
+    ],
 )
 def test_loopback_private_and_public_addresses_may_be_called(address):
     assert Gate(resolve=lambda *_: [address]).addresses("h", 80) == [address]

@@ -8,8 +8,10 @@ import json
 import socket
 import threading
 import time
+import traceback
 import zlib
 from email.utils import formatdate
+from encodings.aliases import aliases
 
 import pytest
 from hypothesis import given
@@ -18,9 +20,11 @@ from hypothesis import strategies as st
 from halfstep.errors import InvalidTask
 from halfstep.outcomes import Failed, Retry
 from halfstep_worker.children.failures import failed
+from halfstep_worker.connections import Blot
 from halfstep_worker.operators import OperatorFailed, OperatorSettings
 from halfstep_worker.operators.addresses import Gate
 from halfstep_worker.operators.http import HttpOperator
+from halfstep_worker.operators.http_answer import SHOWN_BYTES, beginning, decoded
 from halfstep_worker.operators.http_path import climbs
 from raw_server import Peer, answers, raw_server
 
@@ -144,6 +148,7 @@ def test_the_timeout_bounds_all_addresses_of_a_name_together():
     assert time.monotonic() - began < HANGS
 
 
+PACKED = gzip.compress(b"abc" * 99, mtime=0)
 BROKEN = {
     "hangs up at once": lambda peer: peer.request() and None,
     "breaks the connection off": lambda peer: (peer.request(), peer.reset()),
@@ -159,6 +164,17 @@ BROKEN = {
     "sends a chunk of a negative size": answers(OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nabc\r\n"),
     "breaks off within a chunk": answers(OK + b"Transfer-Encoding: chunked\r\n\r\n64\r\nabc"),
     "says gzip and is not": answers(answer(200, b"not packed", Content_Encoding="gzip")),
+    "breaks off within its gzip": answers(answer(200, PACKED[:-9], Content_Encoding="gzip")),
+    "breaks off before the checksum of its gzip": answers(answer(200, PACKED[:-1], Content_Encoding="X-GZIP")),
+    "breaks off in the head of its gzip": answers(answer(200, PACKED[:5], Content_Encoding="gzip")),
+    "breaks off within the second part of its gzip": answers(answer(200, PACKED + PACKED[:-9], Content_Encoding="gzip")),
+    "breaks off within its deflate": answers(answer(200, zlib.compress(b"abc" * 99)[:-6], Content_Encoding="deflate")),
+    "breaks off within its gzip in chunks": answers(
+        OK + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n14\r\n" + PACKED[:20] + b"\r\n0\r\n\r\n"
+    ),
+    "breaks off within what it packed twice": answers(
+        answer(200, gzip.compress(PACKED[:-9]), Content_Encoding="gzip, gzip")
+    ),
     "packs it a hundred times over": answers(answer(200, b"x", Content_Encoding=",".join(["gzip"] * 100))),
     "breaks the connection off in its body": lambda peer: (
         peer.request(), peer.send(OK + b"Content-Length: 9\r\n\r\nabc"), peer.reset(),
@@ -183,6 +199,13 @@ HARMLESS = {
     "no headers": (b"HTTP/1.1 200 OK\r\n\r\nabc", "abc"),
     "no reason": (b"HTTP/1.1 200\r\nContent-Type: text/plain\r\n\r\nabc", "abc"),
     "103 Early Hints before it": (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + answer(200, b"abc"), "abc"),
+    "a packed body in two parts": (answer(200, PACKED + PACKED, Content_Encoding="gzip"), "abc" * 198),
+    "something behind a packed body": (answer(200, PACKED + b"\0\0\0", Content_Encoding="gzip"), "abc" * 99),
+    "a body packed twice": (answer(200, gzip.compress(PACKED), Content_Encoding="gzip, gzip"), "abc" * 99),
+    "deflate without a head": (answer(200, zlib.compress(b"abc" * 99)[2:-4], Content_Encoding="deflate"), "abc" * 99),
+    "a packed body of nothing": (answer(200, gzip.compress(b""), Content_Encoding="gzip"), None),
+    "nothing that is said to be packed": (answer(200, b"", Content_Encoding="gzip"), None),
+    "a packing that nobody knows": (answer(200, b"abc", Content_Encoding="mine"), "abc"),
     "100 Continue before it": (b"HTTP/1.1 100 Continue\r\n\r\n" + answer(200, b"abc"), "abc"),
 }
 
@@ -232,6 +255,11 @@ JSON_BODIES = {
     "a charset that bombs": (b"abc", "text/plain; charset=zlib", None),
     "a charset of names": (b"xn--a" * 1_000, "text/plain; charset=idna", None),
     "JSON that is broken": (b'{"a":', "application/json", '{"a":'),
+    "half a surrogate pair in UTF-7": (b"a+2AA-b", "text/plain; charset=utf-7", "a\ufffdb"),
+    "the other half in UTF-7": (b"a+3AA-b", "text/plain; charset=utf-7", "a\ufffdb"),
+    "a whole pair in UTF-7": (b"a+2D3eAA-b", "text/plain; charset=utf-7", "a\U0001f600b"),
+    "half a surrogate pair in JSON of UTF-7": (b'["+2AA-"]', "application/json; charset=utf-7", ["\ufffd"]),
+    "half a surrogate pair in JSON of UTF-7 that is broken": (b'["+2AA-"', "application/json; charset=utf-7", '["\ufffd"'),
 }
 
 
@@ -239,6 +267,20 @@ JSON_BODIES = {
 def test_a_body_of(content, kind, body):
     with raw_server(answers(answer(200, content, Content_Type=kind))) as server:
         assert run(server.url)["body"] == body
+
+
+CHARSETS = sorted({*aliases.values(), "utf-8-sig", "charmap", "palmos"})
+
+
+@pytest.mark.parametrize("charset", CHARSETS)
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
+def test_whatever_the_charset_is_the_body_can_be_stored(charset, kind):
+    content = bytes(range(256)) + b'+2AA-+3AA- \\ud800 ["\xed\xa0\x80"]\x80\xd8\0\0'
+    for data in (content, content[1:], b"+2AA-\xd8", b"\\udc00", b'"+3AA-"'):
+        body = decoded(data, f"{kind}; charset={charset}")
+        assert body is None or (isinstance(body, str) and "\0" not in body and body.encode())
+        said = beginning(data, f"{kind}; charset={charset}", blot=Blot())
+        assert not said or ("\0" not in said and said.encode())
 
 
 # The connection's login is me:s3cr"et <ü>
@@ -253,7 +295,19 @@ ECHOES = {
     "in a form": "s3cr%22et+%3C%C3%BC%3E",
     "in HTML": "s3cr&quot;et &lt;ü&gt;",
     "as the header that was sent": json.dumps({"headers": {"Authorization": f"Basic {BASIC}"}}),
+    "as bytes of Python": repr({"a": PASSWORD.encode()}),
+    "as bytes of Python beside other quotes": repr(b"it's " + PASSWORD.encode()),
+    "as ASCII of Python": ascii({"a": PASSWORD}),
+    "in a URL of small letters": LOGIN.lower(),
+    "in HTML by numbers": "s3cr&#34;et &lt;ü&gt;",
+    "in small letters": PASSWORD.lower(),
     "where the text is cut": "x" * 990 + BASIC + PASSWORD,
+    **{
+        f"where reading ends after {size} of it, behind blanks": "x" + " " * (SHOWN_BYTES - 1 - size) + PASSWORD
+        for size in (1, 5, 9, 11)
+    },
+    "where reading ends in the form of a URL": " " * (SHOWN_BYTES - 12) + LOGIN,
+    "where reading ends in its login": " " * (SHOWN_BYTES - 9) + BASIC,
 }
 
 
@@ -267,6 +321,104 @@ def test_a_secret_that_the_server_sends_back_is_not_in_the_error(echo, status, c
     assert f"GET /x of connection 'shop' answered {status}, expected 201" in said
     for secret in ("s3cr", BASIC[:8], "hidden", "127.0.0.1"):
         assert secret not in said
+
+
+@pytest.mark.parametrize("size", range(1, len(PASSWORD)))
+def test_a_secret_in_the_middle_of_which_the_server_breaks_off_is_not_in_the_error(size):
+    data = b"HTTP/1.1 500 No\r\nContent-Length: 1000\r\n\r\nno " + PASSWORD.encode()[:size]
+    with raw_server(answers(data)) as server, pytest.raises(OperatorFailed) as caught:
+        run("/x", connection="shop", connections={"shop": f"http://{LOGIN}@127.0.0.1:{server.port}"})
+    assert str(caught.value).endswith("; it says: no")
+
+
+def test_an_answer_that_is_whole_keeps_its_end_whatever_a_secret_begins_with():
+    with raw_server(answers(answer(500, b"it is s3"))) as server, pytest.raises(OperatorFailed, match=r"; it says: it is s3$"):
+        run("/x", connection="shop", connections={"shop": f"http://{LOGIN}@127.0.0.1:{server.port}"})
+
+
+def test_a_secret_that_a_redirect_makes_a_host_of_is_not_in_the_error():
+    with (
+        raw_server(answers(answer(302, Location="http://Tok123Secret.invalid/"))) as server,
+        pytest.raises(OperatorFailed, match=r"^Host '\*\*\*\.invalid' could not be found\.$"),
+    ):
+        run(server.url, headers={"Authorization": "Bearer Tok123Secret"}, resolve=only_loopback)
+
+
+def test_a_secret_that_a_redirect_makes_a_refused_host_of_is_not_in_the_error():
+    with (
+        raw_server(answers(answer(302, Location="http://tok123secret.invalid/"))) as server,
+        pytest.raises(InvalidTask, match=r"^Host '\*\*\*\.invalid' is refused"),
+    ):
+        run(server.url, headers={"Cookie": "tok123secret"}, resolve=lambda host, _: [metadata(host)])
+
+
+def only_loopback(host, _):
+    return [host] if host == "127.0.0.1" else []
+
+
+def metadata(host):
+    return host if host == "127.0.0.1" else "169.254.169.254"
+
+
+NOWHERE = {
+    "a bracket that does not close": "http://[::1",
+    "a bracket that does not close, without a scheme": "//[x",
+    "a bracket in its host": "http://a]b/",
+    "brackets that hold no address": "//[s3cret]/",
+    "a host that letters make a path": "http://\u2100s3cret.com/",
+    "a port that is none": "http://a:s3cret/",
+    "a host of letters that IDNA refuses": "http://s3cret.ü..example/",
+    "a host that is longer than a name": "http://" + "a." * 200 + "example/",
+    "more than is read": "/s3cret" + "a" * 8_192,
+    "more than is read, where it is escaped": "/" + "\udcff" * 3_000,
+    "more than is read, behind its own path": "s3cret" + "a" * 8_180,
+}
+
+
+@pytest.mark.parametrize("location", NOWHERE.values(), ids=[f"with {name}" for name in NOWHERE])
+def test_a_redirect_is_refused_in_one_sentence(location):
+    with raw_server(answers(answer(302, Location=location))) as server, pytest.raises(InvalidTask) as caught:
+        run(server.url + "/old/path")
+    assert str(caught.value).startswith(("The redirect is ", "The redirect must begin with "))
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+ACCENTS = "\u0345\u0301\u0323\u0334" * 7_000
+LONG = {
+    "of accents": ("{home}/" + ACCENTS, None),
+    "of a host of accents": ("http://" + ACCENTS + "/", None),
+    "one longer than is read": ("{home}/" + "a" * 8_192, None),
+    "a path below a connection's base, of accents": ("/" + ACCENTS, "shop"),
+    "a path below a connection's base, one longer than is read": ("/" + "a" * 8_192, "shop"),
+}
+
+
+@pytest.mark.parametrize(("url", "connection"), LONG.values(), ids=LONG)
+def test_a_url_is_too_long(url, connection):
+    given = {"url": url.format(home="http://127.0.0.1:1"), "connection": connection}
+    operator = HttpOperator(OperatorSettings.read({"connections": {"shop": "http://127.0.0.1:1/api"}}))
+    for call in (operator.check, operator.run):
+        with pytest.raises(InvalidTask, match=r"^Argument 'url' of operator 'http' is longer than 8,192 characters") as caught:
+            call({name: value for name, value in given.items() if value is not None})
+        assert len(str(caught.value)) < 200
+
+
+def test_a_location_of_accents_is_refused_before_it_is_read():
+    with raw_server(answers(answer(302, Location="/" + ACCENTS))) as server, pytest.raises(InvalidTask, match="is longer than"):
+        run("/x", connection="shop", connections={"shop": f"http://me:s3cret@127.0.0.1:{server.port}"}, timeout=HANGS)
+
+
+def test_a_url_of_8192_characters_is_called():
+    with raw_server(lambda peer: peer.send(answer(200, b"ok" if peer.request() else b""))) as server:
+        url = server.url + "/"
+        assert run(url + "a" * (8_192 - len(url)))["body"] == "ok"
+
+
+def test_accents_are_read_in_one_pass():
+    """So many take most of a minute where each is compared with all before it."""
+    began = time.monotonic()
+    assert not climbs("/" + "\u0345\u0301\u0323\u0334" * 50_000)
+    assert time.monotonic() - began < HANGS
 
 
 def test_a_secret_in_a_header_of_the_task_is_not_in_the_error():
@@ -528,6 +680,27 @@ CLIMBS = {
     "wide dots": "/%ef%bc%8e%ef%bc%8e/admin",
     "one character of two dots": "/\u2025/admin",
     "escapes of another kind": "/%u002e%u002e/admin",
+    "escapes of another kind, of wide dots": "/%uff0e%uFF0E/admin",
+    "escapes of another kind, of a wide slash": "/x%uff0f..%uff0fadmin",
+    "escapes of another kind, of one character of two dots": "/%u2025/admin",
+    "escapes of another kind, of bytes too long": "/%u00c0%u00ae%u00c0%u00ae/admin",
+    "three bytes too long": "/%e0%80%ae%e0%80%ae/admin",
+    "four bytes too long": "/%f0%80%80%ae%f0%80%80%ae/admin",
+    "five bytes too long": "/%f8%80%80%80%ae%f8%80%80%80%ae/admin",
+    "six bytes too long": "/%fc%80%80%80%80%ae./admin",
+    "a slash of four bytes too long": "/x%f0%80%80%af..%f0%80%80%afadmin",
+    "a backslash of three bytes too long": "/x%e0%81%9c..%e0%81%9cadmin",
+    "a dot behind a first byte": "/%c0.%c0./admin",
+    "a dot behind a first byte, encoded": "/%c0%2e%c0%2e/admin",
+    "an escape whose sign has bytes too long": "/%c0%a52e%c0%a52e/admin",
+    "a parameter of bytes too long": "/..%c0%bba/admin",
+    "a NUL and more": "/..%00x/admin",
+    "a NUL and more at the end": "/x/..%00.html",
+    "a NUL of bytes too long and more": "/..%c0%80x/admin",
+    "a NUL before it": "/%00../admin",
+    "a line end and more": "/..%0d%0ax/admin",
+    "a question mark, encoded": "/..%3fx/admin",
+    "a fragment's sign, encoded": "/..%23x/admin",
     "three dots": "/.../admin",
     "two slashes": "//evil.example/",
     "an absolute URL": "http://evil.example/",
@@ -561,6 +734,9 @@ BELOW = {
     "one dot": "/./x",
     "dots in the query": "/x?path=../y&u=http://a/..",
     "an escape": "/a%20b%2Fc",
+    "letters of two, three and four bytes": "/%C3%BC%E2%82%AC%F0%9F%98%80/x",
+    "an accent": "/e%CC%81.x",
+    "an escaped question mark": "/a%3Fb%00c/%23",
     "an empty part": "/x//y",
     "a parameter": "/x;a=b/y",
     "a colon and an at sign": "/x:y/@z",

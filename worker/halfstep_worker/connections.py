@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -46,15 +46,46 @@ class Connection:
             raise InvalidSettings(f"The URL of connection '{self.name}' names no host; it looks like {_EXAMPLE}.")
         return parts
 
-    def without_secrets(self, text: str) -> str:
-        """`text` with this connection's URL, password and bearer token replaced by ***, however they are written."""
+    @property
+    def blot(self) -> Blot:
+        """Of its URL, password and bearer token."""
         parts = self.parts
         login = base64.b64encode(f"{parts.username or ''}:{parts.password or ''}".encode()).decode() if parts.password else ""
-        secrets = [self.url, parts.render_as_string(hide_password=False), parts.password, login, *_hidden(parts)]
+        return Blot.of([self.url, parts.render_as_string(hide_password=False), parts.password, login, *_hidden(parts)])
+
+    def without_secrets(self, text: str) -> str:
+        """`text` with this connection's URL, password and bearer token replaced by ***, however they are written."""
+        return self.blot(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Blot:
+    """Takes secrets out of texts."""
+
+    forms: tuple[str, ...] = field(default=(), repr=False)
+    """All that they are written in, the longest first."""
+
+    @classmethod
+    def of(cls, secrets: Iterable[object]) -> Blot:
+        """For these secrets, without those that are empty."""
         forms = {form for secret in secrets if secret for form in forms_of(str(secret))}
-        for secret in sorted(forms, key=len, reverse=True):
-            text = text.replace(secret, "***")
+        return cls(tuple(sorted(forms, key=len, reverse=True)))
+
+    def __or__(self, other: Blot) -> Blot:
+        """For the secrets of both."""
+        return Blot(tuple(sorted({*self.forms, *other.forms}, key=len, reverse=True)))
+
+    def __call__(self, text: str) -> str:
+        """`text` with *** in place of each secret."""
+        for form in self.forms:
+            text = text.replace(form, "***")
         return text
+
+    def cut(self, text: str) -> str:
+        """The same for a text that was cut off somewhere: what may be the beginning of a secret at its end is left out."""
+        text = self(text.rstrip("\ufffd"))  # half a character
+        ends = (size for form in self.forms for size in range(1, len(form)) if text.endswith(form[:size]))
+        return text[: len(text) - max(ends, default=0)]
 
 
 _EXAMPLE = "postgresql://user:password@host:5432/name or https://user:password@host"
@@ -109,9 +140,24 @@ def _warn_if_readable_by_others(file: Path, descriptor: int) -> None:
 
 
 def forms_of(secret: str) -> set[str]:
-    """The secret as servers and drivers write it back: as it is, in JSON, in a URL, in HTML, and in Python."""
-    written = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], html.escape(secret), repr(secret)[1:-1]}
-    return {secret, *written, quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    """The secret as servers and drivers write it back: as it is, in JSON, in a URL, in HTML, in Python, and as a host."""
+    text = secret.encode(errors="surrogatepass")
+    urls = {quote(text, safe=""), quote(text), quote_plus(text)}
+    pages = {html.escape(secret), html.escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")}
+    return {
+        *(secret, secret.lower(), json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]),
+        *urls,
+        *(re.sub("%..", lambda found: found[0].lower(), url) for url in urls),
+        *pages,
+        *_in_python(secret),
+    }
+
+
+def _in_python(secret: str) -> set[str]:
+    """Alone, and in a text with both kinds of quotes; as ASCII, which is JavaScript's, too; and as bytes."""
+    data = secret.encode(errors="surrogatepass")
+    alone = {repr(secret)[1:-1], ascii(secret)[1:-1], repr(data)[2:-1]}
+    return alone | {repr("'\"" + secret)[4:-1], ascii("'\"" + secret)[4:-1], repr(b"'\"" + data)[5:-1]}
 
 
 def _hidden(parts: sa.URL) -> list[str]:

@@ -28,7 +28,8 @@ REFUSED = tuple(
         *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32", "fd00:42::42/128", "fd20:ce::254/128"),
     )
 )
-_NAT64 = tuple(ipaddress.ip_network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48"))
+# NAT64, its local prefix, and IPv4-translated addresses of SIIT.
+_WRAPS = tuple(ipaddress.ip_network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96"))
 _ISATAP = (0x00005EFE, 0x02005EFE)
 _COMPATIBLE = ipaddress.ip_network("::/96")
 
@@ -87,7 +88,7 @@ def forms(address: Address) -> Iterator[Address]:
         yield plain.sixtofour
     if plain.teredo:
         yield from plain.teredo
-    wraps = any(plain in network for network in _NAT64) or (int(plain) >> 32) & 0xFFFFFFFF in _ISATAP
+    wraps = any(plain in network for network in _WRAPS) or (int(plain) >> 32) & 0xFFFFFFFF in _ISATAP
     if wraps or (plain in _COMPATIBLE and int(plain) > 0xFFFF):
         yield IPv4Address(int(plain) & 0xFFFFFFFF)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,12 +16,12 @@ from urllib3.exceptions import HTTPError
 from halfstep.errors import InvalidTask
 from halfstep.limits import LONGEST_SECONDS
 from halfstep.visible import visible_line
-from halfstep_worker.connections import Connection, forms_of
+from halfstep_worker.connections import Blot, Connection
 from halfstep_worker.operators.addresses import Gate, Resolve
 from halfstep_worker.operators.arguments import Argument, check_arguments, with_defaults
 from halfstep_worker.operators.base import OperatorFailed, OperatorSettings
 from halfstep_worker.operators.http_answer import SHOWN_BYTES, beginning, decoded, delay_asked, header_text, location_of
-from halfstep_worker.operators.http_connection import left, pool_for, reason_of
+from halfstep_worker.operators.http_connection import is_unpacked, left, pool_for, reason_of
 from halfstep_worker.operators.http_expected import check_expected, expected_words, is_expected
 from halfstep_worker.operators.http_path import climbs
 from halfstep_worker.operators.http_request import (
@@ -30,6 +30,7 @@ from halfstep_worker.operators.http_request import (
     Base,
     Request,
     check_headers,
+    check_length,
     check_url,
     encode_body,
     without,
@@ -56,7 +57,7 @@ class Call:
 
     expect: Any
     end: float
-    blot: Callable[[str], str]
+    blot: Blot
 
     def failed(self, sentence: str, *, delay: float | None = None) -> OperatorFailed:
         """The error, without secrets and harmless to a terminal."""
@@ -114,7 +115,8 @@ class HttpOperator:
         """Connects to an address that was checked, not to the name, which could lead elsewhere a moment later."""
         failure = "no address"
         seconds = _left(request, call)
-        for address in self._gate.addresses(request.host, request.port, title=request.host_title, seconds=seconds):
+        title = visible_line(call.blot(request.host_title))
+        for address in self._gate.addresses(request.host, request.port, title=title, seconds=seconds):
             try:
                 _left(request, call)
                 return _send_to(address, request, call.end)
@@ -130,7 +132,8 @@ class HttpOperator:
         content_type = response.headers.get("content-type", "")
         if not is_expected(response.status, call.expect):
             words = f"{request.title} answered {response.status}, expected {expected_words(call.expect)}"
-            said = beginning(_beginning(response), content_type, blot=call.blot)
+            content, whole = _beginning(response)
+            said = beginning(content, content_type, blot=call.blot if whole else call.blot.cut)
             delay = delay_asked(response.status, response.headers)
             raise call.failed(f"{words}; it says: {said}" if said else f"{words}.", delay=delay)
         headers = {name: header_text(response.headers[name]) for name in _SHOWN_HEADERS if name in response.headers}
@@ -147,13 +150,18 @@ class HttpOperator:
                 _left(request, call)
         except (HTTPError, OSError, ValueError) as error:
             raise call.failed(f"The answer to {request.title} broke off: {reason_of(error)}.") from None
+        if not is_unpacked(response):
+            raise call.failed(f"The answer to {request.title} broke off: its packed body is not complete.")
         return bytes(content)
 
 
 def _request(given: Mapping[str, Any], connection: Connection | None) -> Request:
     body, headers = encode_body(given["body"], given["headers"])
     request = Request(given["method"].upper(), given["url"], headers, body)
-    return request if connection is None else _through(connection, request)
+    if connection is not None:
+        return _through(connection, request)
+    check_url(request.url)
+    return request
 
 
 def _through(connection: Connection, request: Request) -> Request:
@@ -195,32 +203,26 @@ def _send_to(address: str, request: Request, end: float) -> urllib3.BaseHTTPResp
     return response
 
 
-def _beginning(response: urllib3.BaseHTTPResponse) -> bytes:
-    """The first bytes of a body, as far as they come within the call's time."""
+def _beginning(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
+    """The first bytes of a body, as far as they come within the call's time, and whether they are all of it."""
     content = bytearray()
     with suppress(HTTPError, OSError, ValueError):
-        while len(content) < SHOWN_BYTES and (chunk := response.read1(SHOWN_BYTES, decode_content=True)):
+        while len(content) <= SHOWN_BYTES and (chunk := response.read1(SHOWN_BYTES, decode_content=True)):
             content += chunk
-    return bytes(content[:SHOWN_BYTES])
+        return bytes(content[:SHOWN_BYTES]), len(content) <= SHOWN_BYTES and is_unpacked(response)
+    return bytes(content[:SHOWN_BYTES]), False
 
 
-def _blot(headers: Mapping[str, str], connection: Connection | None) -> Callable[[str], str]:
-    """Takes the secrets of the connection, and those that the headers hold, out of a text."""
+def _blot(headers: Mapping[str, str], connection: Connection | None) -> Blot:
+    """For the secrets of the connection, and those that the headers hold."""
     secrets = [value for name, value in headers.items() if name.lower() in SECRET_HEADERS]
     secrets += [value.partition(" ")[2] for value in secrets]
-    forms = sorted({form for secret in secrets if secret for form in forms_of(secret)}, key=len, reverse=True)
-
-    def blot(text: str) -> str:
-        text = text if connection is None else connection.without_secrets(text)
-        for form in forms:
-            text = text.replace(form, "***")
-        return text
-
-    return blot
+    return Blot.of(secrets) | (connection.blot if connection else Blot())
 
 
 def _check_path(url: str) -> None:
     """InvalidTask: not a path below a connection's base."""
+    check_length(url, what="Argument 'url' of operator 'http'")
     if not url.startswith("/") or url.startswith("//"):
         raise InvalidTask("With a connection, argument 'url' of operator 'http' is a path that begins with a single /.")
     if climbs(url.partition("?")[0].partition("#")[0]):

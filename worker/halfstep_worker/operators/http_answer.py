@@ -23,6 +23,8 @@ SHORTEST_DELAY, LONGEST_DELAY = 1.0, 86_400.0
 DEEPEST = 100
 """Levels of a JSON body; one with more comes as text."""
 _ASKED_TO_WAIT = (429, 503)
+_HALVES = re.compile("[\ud800-\udfff]")
+"""Of surrogate pairs: some charsets, as UTF-7, give one alone, which nothing can store."""
 _SAYS_NOTHING = ("{}", "[]", "null", '""')
 # Python's own, slow or of no meaning in an answer.
 _NO_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
@@ -122,7 +124,7 @@ def _text(content: bytes, charset: str) -> str | None:
         text = content.decode(known).removeprefix("\ufeff")
     except UnicodeError:
         return None
-    return text if text and "\0" not in text else None
+    return _HALVES.sub("\ufffd", text) if text and "\0" not in text else None
 
 
 def _json(text: str) -> object:
@@ -160,4 +162,4 @@ def _can_be_kept(value: Any) -> bool:
 
 
 def _is_storable(text: str) -> bool:
-    return "\0" not in text and (text.isascii() or not re.search("[\ud800-\udfff]", text))
+    return "\0" not in text and (text.isascii() or not _HALVES.search(text))

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import urllib3
+from urllib3.response import GzipDecoderState
 from urllib3.util.ssl_ import create_urllib3_context
 
 
@@ -48,6 +49,21 @@ def reason_of(error: Exception) -> str:
 def _last_words(error: Exception) -> str:
     cause = error.args[-1] if error.args else error
     return str(cause).strip().splitlines()[0].rstrip(".") if str(cause).strip() else type(error).__name__
+
+
+def is_unpacked(response: urllib3.BaseHTTPResponse) -> bool:
+    """Whether a packed body that was read to its end came to the end of what was packed: urllib3 takes half of it for all."""
+    decoder = getattr(response, "_decoder", None)
+    return response.tell() == 0 or all(map(_has_ended, getattr(decoder, "_decoders", [decoder])))
+
+
+def _has_ended(decoder: Any) -> bool:
+    """True also for what says nothing of it; and for gzip with something else behind its end, which is passed over."""
+    unpacks = getattr(decoder, "_obj", None)
+    is_finished = getattr(unpacks, "is_finished", None)
+    if is_finished is not None:
+        return bool(is_finished())
+    return getattr(unpacks, "eof", True) or getattr(decoder, "_state", None) == GzipDecoderState.SWALLOW_DATA
 
 
 class _Socket(socket.socket):

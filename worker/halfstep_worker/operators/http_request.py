@@ -16,6 +16,9 @@ from halfstep_worker.operators.http_path import is_below
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 PORTS = {"http": 80, "https": 443}
+LONGEST_URL = 8_192
+"""Characters. Longer ones are not read at all, as some of it takes the square of their length in time."""
+_LONGEST_HOST = 253
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
@@ -93,8 +96,14 @@ class Request:
         return self.origin == origin_of(base) and is_below(base.path, self.parts.path)
 
     def redirected(self, status: int, location: str) -> Request:
-        """The request that follows a redirect. InvalidTask: it leads off http and https."""
-        url = check_url(urljoin(self.url, location), what="The redirect")
+        """The request that follows a redirect. InvalidTask: it leads off http and https, or is no URL."""
+        what = "The redirect"
+        check_length(location, what=what)
+        try:
+            url = urljoin(self.url, location)
+        except ValueError:  # whose words quote it
+            raise InvalidTask(f"{what} is not a valid URL.") from None
+        check_url(url, what=what)
         next_one = replace(self, url=url)
         if next_one.origin != self.origin or not next_one.is_at_home:
             next_one = replace(next_one, headers=without(next_one.headers, SECRET_HEADERS))
@@ -112,6 +121,7 @@ def origin_of(parts: SplitResult) -> tuple[str, str, int]:
 
 def check_url(url: str, *, what: str = "Argument 'url' of operator 'http'") -> str:
     """The URL itself if it can be called. InvalidTask without quoting it, as it may hold a secret."""
+    check_length(url, what=what)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -127,9 +137,17 @@ def check_url(url: str, *, what: str = "Argument 'url' of operator 'http'") -> s
     return url
 
 
+def check_length(url: str, *, what: str) -> None:
+    """InvalidTask: longer than LONGEST_URL."""
+    if len(url) > LONGEST_URL:
+        raise InvalidTask(f"{what} is longer than {LONGEST_URL:,} characters, and is not read.")
+
+
 def ascii_host(parts: SplitResult) -> str:
     """The host in ASCII. ValueError: it can't be written so."""
     host = parts.hostname or ""
+    if len(host) > _LONGEST_HOST:
+        raise ValueError("no name is so long")
     if ":" in host:
         ip_address(host)
         return host.replace("%25", "%")  # a zone, as URLs write it
