@@ -811,3 +811,30 @@ def test_an_error_shows_nothing_of_a_connections_url(resolve, said):
         run("/x?q=1", connection="shop", connections={"shop": "http://me:s3cret@inner.example:1/hidden"}, resolve=resolve)
     for part in ("me", "s3cret", "inner", "hidden"):
         assert part not in str(caught.value).replace("method", "")
+
+
+@pytest.mark.parametrize(
+    ("location", "title"),
+    [
+        ("/admin?q=1", "GET /admin at the host of connection 'shop'"),
+        ("//inner.example:{port}/admin", "GET /admin at the host of connection 'shop'"),
+        ("http://INNER.example:1/admin", "GET /admin at the host of connection 'shop'"),
+        ("https://inner.example:1/hidden/x", "GET /hidden/x at the host of connection 'shop'"),
+        ("http://other.example:{port}/x", "GET http://other.example:{port}/x"),
+    ],
+    ids=["another path", "the same server", "another port", "another scheme", "another server"],
+)
+def test_what_a_redirect_leads_to_shows_nothing_of_a_connections_host(location, title, capsys):
+    seen = []
+
+    def act(peer: Peer) -> None:
+        seen.append(peer.request())
+        peer.send(answer(302, Location=location.format(port=server.port)) if len(seen) == 1 else answer(500))
+
+    with raw_server(act) as server:
+        connections = {"shop": f"http://me:s3cret@inner.example:{server.port}/hidden"}
+        with pytest.raises(OperatorFailed) as caught:
+            run("/x", connection="shop", connections=connections, resolve=lambda *_: ["127.0.0.1"])
+    said = str(caught.value)
+    assert said.startswith(title.format(port=server.port) + " ")
+    assert "inner" not in said + capsys.readouterr().out

@@ -75,12 +75,14 @@ class Request:
         if self.base and self.is_at_home:
             below = self.parts.path[len(urlsplit(self.base.url).path) :]
             return f"{self.method} {visible_line(below)} of connection '{self.base.name}'"
+        if self.base and self._is_at_its_host:
+            return f"{self.method} {visible_line(self.parts.path)} at the host of connection '{self.base.name}'"
         return visible_line(f"{self.method} {self.parts.scheme}://{self.parts.netloc}{self.parts.path}")
 
     @property
     def host_title(self) -> str:
         """The host, in a sentence about it."""
-        return f"The host of connection '{self.base.name}'" if self.base and self.is_at_home else f"Host '{self.host}'"
+        return f"The host of connection '{self.base.name}'" if self.base and self._is_at_its_host else f"Host '{self.host}'"
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -94,6 +96,11 @@ class Request:
             return True
         base = urlsplit(self.base.url)
         return self.origin == origin_of(base) and is_below(base.path, self.parts.path)
+
+    @property
+    def _is_at_its_host(self) -> bool:
+        """Whether it goes to the connection's host, also by another path, port or scheme, as a redirect may say."""
+        return self.base is not None and self.host == ascii_host(urlsplit(self.base.url))
 
     def redirected(self, status: int, location: str) -> Request:
         """The request that follows a redirect. InvalidTask: it leads off http and https, or is no URL."""
