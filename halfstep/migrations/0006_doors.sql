@@ -275,10 +275,12 @@ BEGIN
             OFFSET 0  -- so that each is worked out once
         ) t
     ), allowed AS MATERIALIZED (
-        SELECT queue FROM (SELECT DISTINCT queue FROM given) q WHERE halfstep.may_enqueue(queue)
+        SELECT array_agg(queue) AS queues
+        FROM (SELECT DISTINCT queue COLLATE "C" AS queue FROM given OFFSET 0) q  -- asked for each queue once, not for each row
+        WHERE halfstep.may_enqueue(queue)
     ), keyed AS MATERIALIZED (  -- in the keys' order, so that two callers never wait for each other
         SELECT k.n, halfstep.take_key(k.unique_key, k.queue, k.id, k.unique_for) AS holder
-        FROM (SELECT * FROM given WHERE unique_key IS NOT NULL AND objection IS NULL AND queue IN (SELECT queue FROM allowed)
+        FROM (SELECT * FROM given WHERE unique_key IS NOT NULL AND objection IS NULL AND queue = ANY ((SELECT queues FROM allowed)::text[])
               ORDER BY unique_key, queue, n) k
     ), added AS (
         INSERT INTO halfstep.task (id, queue, placement, cluster, state, priority, operator, args, labels, unique_key, at_most_once, timeout,
@@ -288,7 +290,7 @@ BEGIN
                g.unique_key, coalesce(g.at_most_once, false), g.timeout, coalesce(g.max_attempts, 3), coalesce(g.backoff_base, least(1, g.backoff_cap)),
                coalesce(g.backoff_cap, greatest(300, g.backoff_base)), moment, coalesce(g.run_at, moment)
         FROM given g
-        WHERE g.objection IS NULL AND g.queue IN (SELECT queue FROM allowed)
+        WHERE g.objection IS NULL AND g.queue = ANY ((SELECT queues FROM allowed)::text[])
             AND (g.unique_key IS NULL OR g.n IN (SELECT k.n FROM keyed k WHERE k.holder = g.id))
     )
     SELECT (SELECT coalesce(array_agg(coalesce(k.holder, g.id) ORDER BY g.n), '{}') FROM given g LEFT JOIN keyed k USING (n)) AS ids,
