@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from halfstep.errors import InvalidTask
 from halfstep_worker.operators import OperatorFailed, load
-from halfstep_worker.operators.sql_text import GRAMMARS, POSTGRESQL, grammar_of, read_sql
+from halfstep_worker.operators.sql_colons import OPEN_WORDS
+from halfstep_worker.operators.sql_text import read_sql
+from halfstep_worker.operators.sql_tokens import GRAMMARS, POSTGRESQL, grammar_of
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,14 @@ VALUES = {
     "a name in a comment": ("SELECT 7 /* not :y ' */ AS v", None, 7),
     "a name in a comment in a comment": ("SELECT 7 /* a /* b :y */ c :z */ AS v", None, 7),
     "a name in a comment at the end": ("SELECT 7 AS v -- :y", None, 7),
+    "a name behind a comment that a carriage return ends": ("SELECT 7 -- :y\r + :x AS v", X, 14),
+    "a name behind a comment that both ends of a line end": ("SELECT 7 -- :y\r\n + :x AS v", X, 14),
+    "a name in a string that goes on": ("SELECT e'a'\n'b\\':x' AS v", None, "ab':x"),
+    "a name in a string that goes on twice": ("SELECT E'a' \r \n '\\':x'\n'c\\':y' AS v", None, "a':xc':y"),
+    "a name in a string that goes on behind a comment": ("SELECT E'a' -- ' :z\n -- '\n '\\':x' AS v", None, "a':x"),
+    "a name behind a string that goes on": ("SELECT E'a'\n'\\'' || :x AS v", {"x": "b"}, "a'b"),
+    "a name behind a plain string that goes on": ("SELECT 'a'\n'b\\' || :x AS v", {"x": "c"}, "ab\\c"),
+    "a name behind a string and a comment without an end of line": ("SELECT E'a' /* ' */ || :x AS v", {"x": "b"}, "ab"),
     "a quote in a comment": ("SELECT :x /* it's */ AS v", X, 7),
     "dashes in a string": ("SELECT '--' || CAST(:x AS text) AS v", X, "--7"),
     "a comment's beginning in a string": ("SELECT '/*' || CAST(:x AS text) || '*/' AS v", X, "/*7*/"),
@@ -72,6 +82,50 @@ VALUES = {
     ),
     "a choice in an array": ("SELECT ARRAY[CASE WHEN true THEN :x ELSE :y END] AS v", {"x": 7, "y": 8}, [7]),
     "a slice of parameters": ("SELECT (ARRAY[1,2,3])[:x : :y] AS v", {"x": 1, "y": 2}, [1, 2]),
+    "a slice of what CASE chooses": (
+        "SELECT (ARRAY[1,2,3])[CASE WHEN true THEN :x END :hi] AS v FROM (SELECT 2 AS hi) t", {"x": 1}, [1, 2],
+    ),
+    "a slice of sums by another operator": (
+        "SELECT a[1 OPERATOR(pg_catalog.+) lo :hi] AS v FROM (SELECT ARRAY[1,2,3] AS a, 1 AS lo, 3 AS hi) t", None, [2, 3],
+    ),
+    "a slice of a column that is called as a word is": (
+        "SELECT a[t.end :t.limit] AS v FROM (SELECT ARRAY[1,2] AS a, 1 AS end, 1 AS limit) t", None, [1],
+    ),
+    "a slice of a column that is called as a type is": (
+        "SELECT a[date :2] AS v FROM (SELECT ARRAY[1,2,3] AS a, 1 AS date) t", None, [1, 2],
+    ),
+    "a slice of a slice": ("SELECT (ARRAY[[1,2],[3,4]])[1:2][2:2] AS v", None, [[2], [4]]),
+    "a slice of a cast": ("SELECT (ARRAY[1,2,3])['1'::int :2] AS v", None, [1, 2]),
+    "a slice of a slice's member": ("SELECT (ARRAY[1,2,3])[(ARRAY[1,2])[1] :x] AS v FROM (SELECT 2 AS x) t", None, [1, 2]),
+    "a zone in an array": ("SELECT (ARRAY[time '10:30' AT TIME ZONE :x])[1] IS NOT NULL AS v", {"x": "UTC"}, True),
+    "a literal of a type in an array": ("SELECT ARRAY[DATE :x] AS v", {"x": "2026-01-31"}, ["2026-01-31"]),
+    "a literal of a type of two words in an array": ("SELECT ARRAY[double precision :x] AS v", {"x": "1.5"}, [1.5]),
+    "a literal of a type with a length in an array": ("SELECT ARRAY[time(0) :x] AS v", {"x": "10:30:00"}, ["10:30:00"]),
+    "a pattern in an array": ("SELECT ARRAY['x' SIMILAR TO :x] AS v", {"x": "x"}, [True]),
+    "an escape in an array": ("SELECT ARRAY['x' LIKE 'x' ESCAPE :x] AS v", {"x": "!"}, [True]),
+    "a limit in an array": ("SELECT ARRAY[(SELECT 1 FETCH FIRST :x ROWS ONLY)] AS v", {"x": 1}, [1]),
+    "a condition in an array": ("SELECT ARRAY[(SELECT 1 HAVING :x)] AS v", {"x": True}, [1]),
+    "a parameter behind a name in an array of a select": (
+        "SELECT ARRAY(SELECT n FROM (VALUES (1)) t(n) OFFSET :x) AS v", {"x": 0}, [1],
+    ),
+    "an array in an array": ("SELECT ARRAY[[1, :x], [DATE :d - DATE :d, 4]] AS v", {"x": 2, "d": "2026-01-31"}, [[1, 2], [0, 4]]),
+    "an array in lower case, behind a blank": ("SELECT array /* */ [DATE :x] AS v", {"x": "2026-01-31"}, ["2026-01-31"]),
+    "a literal in parentheses in a subscript": (
+        "SELECT (ARRAY[1,2])[(DATE :x - DATE '2026-01-30')] AS v", {"x": "2026-01-31"}, 1,
+    ),
+    "a literal in a call in a subscript": ("SELECT (ARRAY[1,2])[date_part('month', DATE :x)] AS v", {"x": "2026-01-31"}, 1),
+    "a select in a subscript": ("SELECT (ARRAY[1,2])[(SELECT 1 FETCH FIRST :x ROWS ONLY)] AS v", {"x": 1}, 1),
+    "a choice in a subscript": (
+        "SELECT (ARRAY[1,2])[CASE DATE '2026-01-31' WHEN DATE :x THEN :y ELSE :z END] AS v",
+        {"x": "2026-01-31", "y": 2, "z": 1}, 2,
+    ),
+    "a choice in a choice in a subscript": (
+        "SELECT (ARRAY[1,2])[CASE WHEN true THEN CASE WHEN NOT :x THEN INT :y END END] AS v", {"x": False, "y": "2"}, 2,
+    ),
+    "a zone in a subscript": (
+        "SELECT (ARRAY[1,2])[date_part('day', now() AT TIME ZONE :x)::int * 0 + 1 : :y] AS v", {"x": "UTC", "y": 1}, [1],
+    ),
+    "another operator in a subscript": ("SELECT (ARRAY[1,2])[1 OPERATOR(pg_catalog.+) :x] AS v", {"x": 1}, 2),
     "a subscript by a parameter": ("SELECT (ARRAY[1,2,3])[:x] AS v", {"x": 2}, 2),
     "an array of parameters": ("SELECT ARRAY[:x, :y, f(:x)] AS v".replace("f(", "abs("), {"x": 7, "y": 8}, [7, 8, 7]),
     "JSON in a string": ("SELECT ('{\"a\":true,\"b\":[1]}'::jsonb)->'b' AS v", None, [1]),
@@ -109,6 +163,23 @@ def test_postgresql_gets(run, statement, parameters, value):
     assert run(statement, parameters)["rows"][0]["v"] == value
 
 
+def test_every_word_that_postgresql_reserves_is_a_value_or_leaves_one_open(run):
+    values = {
+        "current_catalog",
+        "current_date",
+        "current_role",
+        "current_schema",
+        "current_time",
+        "current_timestamp",
+        "current_user",
+    }
+    values |= {"localtime", "localtimestamp", "session_user", "system_user", "user", "true", "false", "null", "end"}
+    values |= {"isnull", "notnull"}
+    rows = run("SELECT word FROM pg_get_keywords() WHERE catcode IN ('R', 'T')")["rows"]
+    assert {row["word"] for row in rows} - values <= OPEN_WORDS
+    assert not OPEN_WORDS & values
+
+
 def test_bodies_of_functions_and_do_keep_what_they_hold(run):
     run("DO $body$ DECLARE n int := 7; BEGIN IF n % 4 = 3 THEN RAISE NOTICE 'at % :x', n; END IF; END $body$")
     run("CREATE FUNCTION pg_temp.f(x int) RETURNS text LANGUAGE sql AS $$ SELECT ':x' || (x::text) || '%' $$; SELECT 1")
@@ -135,6 +206,14 @@ REFUSED = {
     "values for none": ("SELECT 1", [1], "The statement has no parameter ':1' outside of quotes and comments; it has none."),
     "a second set without a value": ("SELECT :x", [{"x": 1}, {}], "The statement has a parameter ':x' without a value"),
     "a second set with another": ("SELECT :x", [{"x": 1}, {"x": 1, "y": 2}], "The statement has no parameter ':y' outside of"),
+    "a value for the end of a slice": (
+        "SELECT a[1:x]", {"x": 1},
+        "':x' behind a value is the end of a slice or the value of a key; for a parameter write ': :x' there, or CAST(:x AS …)",
+    ),
+    "a value for a literal of a type in a subscript": (
+        "SELECT a[date :x]", {"x": 1}, "':x' behind a value is the end of a slice",
+    ),
+    "a value for the value of a key": ("SELECT JSON_OBJECT('a':x)", {"x": 1}, "':x' behind a value is the end of a slice"),
     "a cast of a parameter": ("SELECT :x::date", {"x": 1}, "Write CAST(:x AS …) instead of :x::…, which is ambiguous."),
     "rows from a client": (
         "COPY t FROM stdin;\n1\t10:30\n\\.", {}, "COPY with STDIN needs a client that sends or takes the rows, and here is none;",
@@ -182,14 +261,65 @@ def test_a_text_without_values_is_compiled_to_itself(text):
     assert compiled.replace("%%", "%") == re.sub(r"(?<!\\)((?:\\\\)*)\\:", r"\1:", text)
 
 
+OPEN = (
+    "DATE",
+    "interval",
+    "double precision",
+    "a AT TIME ZONE",
+    "a LIKE b ESCAPE",
+    "NOT",
+    "a = ANY",
+    "a COLLATE c <",
+    "1 +",
+    "a,",
+)
+AROUND = (
+    "ARRAY[{}]",
+    "ARRAY[[b], [{}]]",
+    "({})",
+    "f(b, {})",
+    "a[({})]",
+    "a[f({})]",
+    "a[CASE WHEN {} THEN b[1:2] END]",
+    "a[b : ({})]",
+)
+
+
+@given(st.sampled_from(OPEN), st.lists(st.sampled_from(AROUND), min_size=1), st.sampled_from([" ", "\n", " /* */ ", " -- [\r"]))
+def test_a_parameter_behind_any_word_is_one_in_any_brackets_but_a_subscript_s_own(words, around, blank):
+    text = f"{words}{blank}:x"
+    for each in around:
+        text = each.format(text)
+    read = read_sql(f"SELECT {text}", POSTGRESQL)
+    assert (read.wanted, read.colons) == ({"x"}, {"2"} & read.colons)
+
+
 def test_a_long_text_is_read_in_no_time_to_speak_of():
-    for text in ("'" * 200_001, "/*" * 100_000, "$a" * 100_000, ":x" * 100_000, "[" * 200_000, "\\" * 200_000, "copy " * 40_000):
+    for text in (
+        "'" * 200_001,
+        "/*" * 100_000,
+        "$a" * 100_000,
+        ":x" * 100_000,
+        "[" * 200_000,
+        "a[CASE " * 50_000,
+        "E'a'\n" * 50_000,
+        "(" * 200_000,
+        "\\" * 200_000,
+        "copy " * 40_000,
+    ):
         read_sql(text, POSTGRESQL).template({"x"})
 
 
 OTHERS = {
     "a key of PostgreSQL's JSON_OBJECT": ("postgresql", "SELECT JSON_OBJECT('a':x, 'b' : y, 'c': :y)", {"y"}),
     "an operator and a parameter of PostgreSQL": ("postgresql", "SELECT a->:x, b #>>:y, c?:z, (d)::int", {"x", "y", "z"}),
+    "operators of several words in a subscript": (
+        "postgresql",
+        "SELECT a[b AT TIME ZONE :u], a[b BETWEEN :v AND :w], a[b LIKE c ESCAPE :x], a[b IS NOT DISTINCT FROM :y], a[NOT :z]",
+        {"u", "v", "w", "x", "y", "z"},
+    ),
+    "slices that blanks and comments part": ("postgresql", "SELECT a[b /* */ :c], a[b.c :c], a[b->c\n:c], a[f(:x) :c]", {"x"}),
+    "brackets that do not match": ("postgresql", "SELECT a[(b] :x, CASE ]) END :z", {"x", "z"}),
     "a string of bits, of PostgreSQL": ("postgresql", "SELECT B'01' || :y, X'1F', N':x'", {"y"}),
     "dollars that are no quotes of PostgreSQL": ("postgresql", "SELECT $1, a$x$ , :y, b$x$", {"y"}),
     "a label of PL/pgSQL": ("postgresql", "DO $$ <<a>> BEGIN x:=:y; END $$", set()),
@@ -202,6 +332,25 @@ OTHERS = {
     "a backslash of SQLite": ("sqlite", "SELECT 'C:\\', :y", {"y"}),
     "a name of SQLite": ("sqlite", "SELECT [:x], :y", {"y"}),
     "a name of SQL Server": ("mssql", "SELECT [a:b :x], :y /* /* */ :z */", {"y"}),
+    "a backtick of PostgreSQL, which is an operator": ("postgresql", "SELECT a ` :x, b `:y", {"x", "y"}),
+    "a comment of MySQL that is executed": ("mysql", "SELECT 1 /*! + :x */ /*!80000+ :y*/ /*!99999 ':a' */ /* :b */", {"x", "y"}),
+    "a comment of MySQL that is executed, with a name at once": ("mysql", "SELECT /*!:x*/ + 1 /*!80000:y*/", {"x", "y"}),
+    "a hint of MySQL, and a comment of MariaDB": ("mysql", "SELECT /*+ :x */ /*M! :z */ :y", {"y"}),
+    "a comment of MariaDB that is executed": ("mariadb", "SELECT 1 /*M! + :x */ /*M!100100 + :y */ /*! + :z */", {"x", "y", "z"}),
+    "a comment of others that looks executed": ("sqlite", "SELECT 1 /*! :x */, :y", {"y"}),
+    "a body of Snowflake": ("snowflake", "SELECT $$it's :x$$, :y", {"y"}),
+    "a body of DuckDB": ("duckdb", "SELECT $$:x$$, $a$ :x $$ $a$, e'\\':x', :y", {"y"}),
+    "a list and a struct of DuckDB": ("duckdb", "SELECT [:x, DATE :y], {'a': :z, 'b':c}, [DATE :w]", {"x", "y", "z", "w"}),
+    "a carriage return in a comment of SQLite": ("sqlite", "SELECT 1 -- \r :x", set()),
+    "quotes of choice of Oracle": (
+        "oracle",
+        "SELECT q'[it's :a]', Q'{:b'}', nq'(:c')', q'<:d>', q'!:e'f!', NQ'\":g\"', :y FROM dual",
+        {"y"},
+    ),
+    "a quote of choice of Oracle in itself": ("oracle", "SELECT q'[ [:a] ' ]', :y, q'x:bx', faq':c', q' :d'", {"y"}),
+    "a quote of choice of Oracle that does not end": ("oracle", "SELECT :y, q'[ :a '", {"y"}),
+    "dollars of Oracle": ("oracle", "SELECT :x FROM v$a$$ WHERE b = :y", {"x", "y"}),
+    "a quote of choice elsewhere": ("postgresql", "SELECT q'[it' || :x || ']'", {"x"}),
     "a string of Oracle": ("oracle", "SELECT ':x', :y FROM dual", {"y"}),
     "dollars of SQL Server": ("mssql", "SELECT $1, :y", {"y"}),
 }

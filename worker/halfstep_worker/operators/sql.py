@@ -16,7 +16,8 @@ from halfstep_worker.operators.base import OperatorSettings
 from halfstep_worker.operators.engines import Engines, interruptible
 from halfstep_worker.operators.rows import rows_as_json
 from halfstep_worker.operators.sql_errors import not_connected, refused
-from halfstep_worker.operators.sql_text import GRAMMARS, Grammar, SqlText, grammar_of, read_sql
+from halfstep_worker.operators.sql_text import SqlText, read_sql
+from halfstep_worker.operators.sql_tokens import GRAMMARS, Grammar, grammar_of
 
 ARGUMENTS = (
     Argument("connection", (str,), required=True),
@@ -120,6 +121,11 @@ def _check_parameters(text: SqlText, sets: list[dict[str, Any]]) -> None:
     for values in sets:
         for name in sorted(text.wanted - values.keys()):
             raise InvalidTask(f"The statement has a parameter ':{name}' without a value; for a literal colon write '\\:{name}'.")
+        for name in sorted((values.keys() - text.known) & text.colons):
+            raise InvalidTask(
+                f"':{name}' behind a value is the end of a slice or the value of a key; for a parameter write "
+                f"': :{name}' there, or CAST(:{name} AS …) behind the name of a type."
+            )
         for name in sorted(values.keys() - text.known):
             has = ", ".join(f":{known}" for known in sorted(text.known)) or "none"
             raise InvalidTask(f"The statement has no parameter ':{name}' outside of quotes and comments; it has {has}.")
