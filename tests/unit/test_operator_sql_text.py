@@ -457,6 +457,50 @@ def test_what_the_statement_says_itself_is_shown(limited, url):
         operators.run("sql", {"connection": "c", "statement": f"SELECT * FROM {role}"})
 
 
+@pytest.mark.parametrize("statement", ["SELECT 1 AS {}s", "SELECT 1 AS my_{}", "SELECT 'x{}' AS v", "SELECT 1 /* {}1 */"])
+def test_a_part_of_the_url_within_a_word_of_the_statement_is_not_its_word(limited, statement):
+    role, parts = limited
+    operators = load({"connections": {"c": parts.render_as_string(hide_password=False)}})
+    raising = "; DO $$ BEGIN RAISE EXCEPTION 'by %', session_user; END $$"
+    with pytest.raises(OperatorFailed, match=r"answered: by \*\*\*\.$"):
+        operators.run("sql", {"connection": "c", "statement": statement.format(role) + raising})
+
+
+OPTIONS = {
+    "a setting": ("-csearch_path=h1dden", "search_path", "***"),
+    "a setting with a blank": ("-c search_path=h1dden", "search_path", "***"),
+    "a setting of two dashes": ("--search_path=h1dden", "search_path", "***"),
+    "a second setting": ("-cwork_mem=9999kB -c search_path=h1dden", "search_path", "***"),
+    "a list": ("-csearch_path=h1dden,inner", "search_path", "***"),
+    "a value with a blank that is escaped": ("-cshop.place=h1dden\\ inner", "shop.place", "***"),
+    "one of a list": ("-csearch_path=h1dden,inner", "search_path", "***", "split_part(current_setting('search_path'), ',', 2)"),
+    "one of a list with quotes": (
+        '-csearch_path="h1dden",\\ inner', "search_path", '"***"', "split_part(current_setting('search_path'), ',', 1)",
+    ),
+    "a setting of one's own": ("-cshop.place=h1dden", "shop.place", "***"),
+    "a number": ("-cstatement_timeout=77777", "statement_timeout", "77777ms"),
+    "a switch": ("-cjit=off", "jit", "off"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OPTIONS.values(), ids=OPTIONS)
+def test_options_of_the_url_are_not_in_what_the_server_says(url, case):
+    options, setting, shown, *expression = case
+    address = sa.make_url(url).update_query_dict({"options": options}).render_as_string(hide_password=False)
+    asked = (expression or [f"current_setting('{setting}')"])[0]
+    statement = f"DO $$ BEGIN RAISE EXCEPTION 'it is %', {asked}; END $$"
+    with pytest.raises(OperatorFailed) as caught:
+        load({"connections": {"c": address}}).run("sql", {"connection": "c", "statement": statement})
+    assert str(caught.value) == f"The database of connection 'c' answered: it is {shown}."
+
+
+def test_the_port_of_the_url_is_not_in_what_the_server_says(url):
+    port = str(sa.make_url(url).port)
+    statement = f"DO $$ BEGIN RAISE EXCEPTION 'at %', convert_from(decode('{port.encode().hex()}', 'hex'), 'UTF8'); END $$"
+    with pytest.raises(OperatorFailed, match=r"answered: at \*\*\*\.$"):
+        load({"connections": {"c": url}}).run("sql", {"connection": "c", "statement": statement})
+
+
 def test_neither_the_statement_nor_its_values_are_in_an_error(run):
     with pytest.raises(OperatorFailed) as caught:
         run("SELECT 1 / :zero AS quotient, :secret AS v", {"zero": 0, "secret": "t0psecret"})

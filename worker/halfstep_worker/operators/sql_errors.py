@@ -13,8 +13,10 @@ from halfstep_worker.operators.base import OperatorFailed
 SHOWN_CHARACTERS = 1_000
 _QUOTED = re.compile(r"\"[^\"]*\"|(?<!\w)'[^']*'")
 _ADDRESS = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])|(?<![\w:])[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?:%\w+)?")
-_NAMES = ("host", "hostaddr", "user", "dbname", "service")
 _PORT = re.compile(r"\bport \d+")
+_SETTING = re.compile(r"(?:-c\s*|--)[\w.-]+=((?:\\.|[^\s\\])*)", re.DOTALL)
+# Values of options that tell nothing of the place, and stand in too many sentences.
+_COMMON = re.compile(r"\d+|on|off|yes|no|true|false|any|disable|allow|prefer|require", re.IGNORECASE)
 
 
 def not_connected(connection: Connection, error: Exception) -> OperatorFailed:
@@ -26,7 +28,7 @@ def not_connected(connection: Connection, error: Exception) -> OperatorFailed:
 
 def refused(connection: Connection, error: Exception, *, statement: str) -> OperatorFailed:
     """The database refused. Parts of the URL are blotted out but where they are the statement's own words."""
-    parts = [part for part in _parts(connection, options=False) if part not in statement]
+    parts = [part for part in _parts(connection) if not _word(part).search(statement)]
     return _failed(connection, _without(_first_line(error), parts))
 
 
@@ -41,19 +43,31 @@ def _first_line(error: Exception) -> str:
     return lines[0].removeprefix("ERROR:").strip()
 
 
-def _parts(connection: Connection, *, options: bool = True) -> list[str]:
-    """Host, user and database of the URL; `options`: also whatever else it holds."""
+def _parts(connection: Connection) -> list[str]:
+    """Host, port, user and database of the URL, and whatever else it holds, also piece by piece."""
     url = connection.parts
-    given = [text for name, value in url.query.items() if options or name in _NAMES for text in _listed(value)]
-    hosts = [host for text in (url.host or "", *given) for host in text.split(",")]
-    return [part for part in (*hosts, *given, url.username, url.database) if part]
+    given = [(name, text) for name, value in url.query.items() for text in _listed(value)]
+    values = [piece for name, text in given for piece in _pieces(name, text)]
+    ports = [str(url.port or ""), *(port for name, text in given if name == "port" for port in text.split(","))]
+    return [part for part in (*(url.host or "").split(","), url.username, url.database, *ports, *values) if part]
 
 
 def _listed(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
+def _pieces(name: str, text: str) -> list[str]:
+    """An option's value, the values of the settings that it holds, and the items of each."""
+    settings = [re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for value in _SETTING.findall(text)] if name == "options" else []
+    items = [item.strip(" \"'") for value in (text, *settings) for item in value.split(",")]
+    return [piece for piece in (text, *settings, *items) if not _COMMON.fullmatch(piece)]
+
+
+def _word(part: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(part)}(?!\w)")
+
+
 def _without(said: str, parts: list[str]) -> str:
     for part in sorted(set(parts), key=len, reverse=True):
-        said = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", "***", said)
+        said = _word(part).sub("***", said)
     return said
