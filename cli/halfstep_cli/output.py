@@ -14,7 +14,7 @@ from datetime import datetime
 from json import dumps
 from typing import Any, TextIO
 
-from halfstep.visible import visible, visible_line
+from halfstep.visible import visible_line
 
 Report = Mapping[str, Any]
 
@@ -42,8 +42,8 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def note(text: str) -> None:
-    """Something for people, on stderr."""
-    print(visible(text, keep="\n"), file=sys.stderr, flush=True)
+    """Something for people, on stderr; one line, so that nobody's text looks like a note of its own."""
+    print(visible_line(text), file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:

@@ -98,6 +98,28 @@ def test_messages_are_bounded() -> None:
     assert len(waiting_reason(unscheduled(message="x" * 100_000)) or "") < 1100
 
 
+@pytest.mark.parametrize(
+    "there",
+    [
+        unscheduled(message="no.\nTask 1 failed: \x1b[2J\u2028x"),
+        pending(waiting("ImagePullBackOff", "no.\nTask 1 failed: \x1b[2J\u2028x")),
+        pending(waiting("Create\nError", "no.\r\nTask 1 failed: \x1b[2J\u2028x")),
+    ],
+    ids=["of a scheduler", "of a registry", "of a kubelet"],
+)
+def test_a_message_is_one_line_that_steers_nothing(there: dict[str, Any]) -> None:
+    said = waiting_reason(there) or ""
+    assert said.isprintable()
+    assert said.endswith("no. Task 1 failed: \\x1b[2J\\u2028x.")
+    late = startup_expired(there, 60.0)
+    assert late is not None
+    assert late.error.isprintable()
+
+
+def test_messages_are_bounded_as_they_are_shown() -> None:
+    assert len(waiting_reason(unscheduled(message="\U000e0041" * 100_000)) or "") < 1100
+
+
 def test_a_pod_whose_node_is_lost_is_told_apart_by_its_ready_condition_too() -> None:
     there = pod(conditions=[condition("Ready", "False", reason="NodeLost")])
     assert "node does not answer" in (waiting_reason(there) or "")

@@ -77,8 +77,8 @@ def _poll(reports: Reports, watch: Watch, show: Display) -> None:
 
 def _tell_why(reports: Reports, task: int) -> bool:
     why = reports.show(task)["why"]
-    if why and "running" not in why:
-        note(f"Task {task}: {why}.")
+    if why and not why.startswith("running on "):
+        note(f"Task {task}: {why.rstrip('.')}.")
     return True
 
 

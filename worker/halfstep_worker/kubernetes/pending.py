@@ -6,6 +6,7 @@ from math import inf
 from typing import NamedTuple
 
 from halfstep.outcomes import Failed
+from halfstep.visible import visible_line
 from halfstep_worker.kubernetes.reading import condition, containers, ending, has_started, image, meta, phase, state, status
 from halfstep_worker.kubernetes.values import Pod
 
@@ -71,7 +72,8 @@ def obstacle(pod: Pod) -> Obstacle | None:
     """What keeps the main container from starting, as far as the pod tells."""
     if has_started(pod) or phase(pod) != "Pending" or meta(pod).get("deletionTimestamp"):
         return None
-    return _unscheduled(pod) or _container_obstacle(pod)
+    found = _unscheduled(pod) or _container_obstacle(pod)
+    return found and found._replace(sentence=visible_line(found.sentence))
 
 
 def _unscheduled(pod: Pod) -> Obstacle | None:
@@ -105,8 +107,8 @@ def _of_container(pod: Pod, container: Pod, reason: str) -> Obstacle:
 
 
 def _because(message: object) -> str:
-    """What follows a sentence: its end, or what Kubernetes says."""
-    text = str(message or "").strip().rstrip(".")[:MESSAGE_CHARACTERS]
+    """What follows a sentence: its end, or what Kubernetes says, on the same line."""
+    text = visible_line(str(message or "").strip()).rstrip(".")[:MESSAGE_CHARACTERS]
     return f": {text}." if text else "."
 
 
