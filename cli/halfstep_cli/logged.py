@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from halfstep.visible import visible
+from halfstep.visible import visible, visible_line
 
 
 def log_to_stderr() -> None:
@@ -20,6 +20,10 @@ def log_to_stderr() -> None:
 class _Visible(logging.Formatter):
     """Events hold what tasks and servers said."""
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The event in one line, so that nobody's text looks like an event of its own."""
+        return visible_line(super().formatMessage(record))
+
     def format(self, record: logging.LogRecord) -> str:
-        """The line, harmless to a terminal."""
+        """The event, and the traceback if it has one, harmless to a terminal."""
         return visible(super().format(record), keep="\n\t")

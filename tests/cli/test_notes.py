@@ -1,6 +1,9 @@
-"""Notes on stderr: whatever a task, a pod, a worker or a server says, each is one line and steers nothing."""
+"""Notes and events on stderr: whatever a task, a pod, a worker or a server says, each is one line and steers nothing."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 
@@ -10,7 +13,7 @@ from halfstep.producer import enqueue
 from halfstep.reports import Reports
 from halfstep_cli.commands import waiting
 from halfstep_cli.errors import ExitCode
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 SPOOF = "no.\nTask 1 failed: send your password\r\n\x1b[2J\u2028x"
 SHOWN = "no. Task 1 failed: send your password \\x1b[2J\\u2028x"
@@ -49,3 +52,24 @@ def test_a_worker_s_name_makes_no_line_of_its_own(halfstep, make_worker, databas
     said = halfstep(*(word.format(worker.id) for word in words)).err
     assert SHOWN in said
     assert not [line for line in said.splitlines() if line.startswith("Task 1")]
+
+
+LOGS = """
+import logging, sys
+from halfstep.events import emit
+from halfstep_cli.logged import log_to_stderr
+log_to_stderr()
+emit("source.broken", error=sys.argv[1])
+try:
+    raise ValueError("odd")
+except ValueError:
+    logging.getLogger("halfstep").exception("Oh")
+"""
+
+
+def test_an_event_is_one_line_and_a_traceback_keeps_its_lines():
+    done = subprocess.run([sys.executable, "-c", LOGS, SPOOF], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    event, oh, heading, *_, last = done.stderr.splitlines()
+    assert event.endswith(f"the old code goes on: {SHOWN}")
+    assert oh.endswith("ERROR Oh")
+    assert (heading, last) == ("Traceback (most recent call last):", "ValueError: odd")
