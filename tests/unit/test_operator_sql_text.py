@@ -494,6 +494,13 @@ def test_options_of_the_url_are_not_in_what_the_server_says(url, case):
     assert str(caught.value) == f"The database of connection 'c' answered: it is {shown}."
 
 
+def test_words_of_every_connection_stay_in_what_the_server_says(url):
+    address = sa.make_url(url).update_query_dict({"target_session_attrs": "primary"}).render_as_string(hide_password=False)
+    statement = "CREATE TEMPORARY TABLE once (n int, CONSTRAINT one PRIMARY KEY (n), CONSTRAINT two PRIMARY KEY (n))"
+    with pytest.raises(OperatorFailed, match="answered: multiple primary keys for table"):
+        load({"connections": {"c": address}}).run("sql", {"connection": "c", "statement": statement})
+
+
 def test_the_port_of_the_url_is_not_in_what_the_server_says(url):
     port = str(sa.make_url(url).port)
     statement = f"DO $$ BEGIN RAISE EXCEPTION 'at %', convert_from(decode('{port.encode().hex()}', 'hex'), 'UTF8'); END $$"

@@ -16,7 +16,11 @@ _ADDRESS = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])|(?<![\w:])[0-
 _PORT = re.compile(r"\bport \d+")
 _SETTING = re.compile(r"(?:-c\s*|--)[\w.-]+=((?:\\.|[^\s\\])*)", re.DOTALL)
 # Values of options that tell nothing of the place, and stand in too many sentences.
-_COMMON = re.compile(r"\d+|on|off|yes|no|true|false|any|disable|allow|prefer|require", re.IGNORECASE)
+_COMMON = re.compile(
+    r"\d+|on|off|yes|no|true|false|any|disable|allow|prefer|require|verify-ca|verify-full"
+    r"|read-write|read-only|primary|standby|prefer-standby|random",
+    re.IGNORECASE,
+)
 
 
 def not_connected(connection: Connection, error: Exception) -> OperatorFailed:
