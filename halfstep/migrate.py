@@ -10,7 +10,8 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from halfstep.database import Database
@@ -51,10 +52,20 @@ class SchemaState:
     server: int
 
 
-def schema_state(database: Database) -> SchemaState:
-    """What the database has. Raises DatabaseUnavailable, and ForeignSchema if nothing of the schema may be executed here."""
+def schema_state(database: Database, *, owner: str | None = None) -> SchemaState:
+    """What the database has. owner: as for `migrate`.
+
+    Raises DatabaseUnavailable, and ForeignSchema if nothing of the schema may be executed here.
+    """
+    if owner is None:
+        return _state(database)
+    with _acting(database, owner):
+        return _state(database, owner)
+
+
+def _state(database: Database, trusts: str | None = None) -> SchemaState:
     server = server_version(database)
-    found = standing(database)
+    found = standing(database, trusts=trusts)
     if found is None or not found.books:
         return SchemaState(0, 0, server)
     if not found.trusted:
@@ -85,13 +96,17 @@ def check_schema(database: Database, *, newest: int = NEWEST) -> SchemaState:
     """Raises SchemaMismatch unless this code, which knows migrations up to `newest`, may use the schema."""
     state = schema_state(database)
     check_server(state.server)
+    _check_not_too_new(state, newest)
+    if state.version < newest:
+        raise SchemaMismatch(f"The database has schema {state.version}, this halfstep needs {newest}; run `halfstep migrate`.")
+    return state
+
+
+def _check_not_too_new(state: SchemaState, newest: int) -> None:
     if newest < state.oldest_code:
         raise SchemaMismatch(
             f"This halfstep knows schema {newest}, but the database asks for {state.oldest_code} or newer; upgrade halfstep."
         )
-    if state.version < newest:
-        raise SchemaMismatch(f"The database has schema {state.version}, this halfstep needs {newest}; run `halfstep migrate`.")
-    return state
 
 
 def check_server(major: int) -> None:
@@ -100,11 +115,12 @@ def check_server(major: int) -> None:
         raise SchemaMismatch(f"The server is PostgreSQL {major}; halfstep needs {OLDEST_SERVER} or newer.")
 
 
-def pending(database: Database) -> list[str]:
-    """Names of the migrations that are not applied yet, in order. Raises what `migrate` would."""
+def pending(database: Database, *, owner: str | None = None) -> list[str]:
+    """Names of the migrations that are not applied yet, in order. owner: as for `migrate`. Raises what that would."""
     check_encoding(database)
-    check_owner(database)
-    version = schema_state(database).version
+    with _acting(database, owner):
+        check_owner(database, trusts=owner)
+        version = _state(database, owner).version
     return [name for number, name, _ in migrations() if number > version]
 
 
@@ -132,34 +148,36 @@ def migrate(database: Database, *, owner: str | None = None, say: Say | None = N
 
 def _migrate_at_once(database: Database, owner: str | None) -> list[str]:
     """All or nothing. Raises LockNotGranted."""
-    with database.transaction():
-        # From here on nothing that stands in somebody's way is found by a name without a schema.
-        database.script(f"SET LOCAL search_path = {PINNED}; SET LOCAL statement_timeout = 0")
-        if owner is not None:
-            _become(database, owner)
-        check_owner(database)
-        if _is_current(database):
+    with _acting(database, owner, makes=True):
+        check_owner(database, trusts=owner)
+        if _is_current(database, owner):
             return []
+        database.execute("SET LOCAL statement_timeout = 0")
         _take_lock(database)
         database.execute(f"SET LOCAL lock_timeout = {int(LOCK_SECONDS * 1000)}")
-        return _apply(database)
+        return _apply(database, owner)
 
 
-def _is_current(database: Database) -> bool:
+def _is_current(database: Database, owner: str | None) -> bool:
     """Nothing is to be applied: nobody has to be waited for. Raises SchemaMismatch for a schema that is too new."""
-    state = schema_state(database)
-    if state.oldest_code > NEWEST:
-        check_schema(database)
+    state = _state(database, owner)
+    _check_not_too_new(state, NEWEST)
     return state.version >= NEWEST
 
 
-def _become(database: Database, owner: str) -> None:
-    """Makes the schema for that role if it is not there, and goes on as that role. Raises NotPermitted, NotFound."""
-    if not database.run("role_exists", role=owner):
-        raise NotFound(f"There is no database role {owner}; make it first: CREATE ROLE {grantee(owner)};")
-    if standing(database) is None:
-        _make_schema(database, f"AUTHORIZATION {grantee(owner)}")
-    database.script(f"SET LOCAL ROLE {grantee(owner)}")
+@contextmanager
+def _acting(database: Database, owner: str | None, *, makes: bool = False) -> Iterator[None]:
+    """A transaction, as that role if one is named. makes: its schema, if there is none. Raises NotPermitted, NotFound."""
+    with database.transaction():
+        # From here on nothing that stands in somebody's way is found by a name without a schema.
+        database.script(f"SET LOCAL search_path = {PINNED}")
+        if owner is not None:
+            if not database.run("role_exists", role=owner):
+                raise NotFound(f"There is no database role {owner}; make it first: CREATE ROLE {grantee(owner)};")
+            if makes and standing(database, trusts=owner) is None:
+                _make_schema(database, f"AUTHORIZATION {grantee(owner)}")
+            database.script(f"SET LOCAL ROLE {grantee(owner)}")
+        yield
 
 
 def _make_schema(database: Database, words: str = "") -> None:
@@ -195,12 +213,12 @@ def _holder(database: Database) -> str:
     return "Somebody held halfstep's lock of migrations."
 
 
-def _apply(database: Database) -> list[str]:
-    if standing(database) is None:
+def _apply(database: Database, owner: str | None) -> list[str]:
+    if standing(database, trusts=owner) is None:
         _make_schema(database)
-    check_owner(database, migrates=True)
+    check_owner(database, migrates=True, trusts=owner)
     database.script(_BOOKS)
-    version = schema_state(database).version
+    version = _state(database, owner).version
     todo = [found for found in migrations() if found[0] > version]
     for number, name, text in todo:
         database.script(text)

@@ -2,7 +2,8 @@
 
 The owner of the schema owns everything in it, and nobody else makes anything there. A session trusts an owner that it is itself,
 or was granted to inherit. A superuser is a member of every role, which says nothing: it trusts other superusers and whoever owns
-the database. Whoever owns the database trusts superusers only.
+the database, and so does who can become a superuser. Whoever owns the database trusts superusers only. It counts who has logged
+in and whom they became (SET ROLE), both: either's rights are within reach of what is executed.
 """
 
 from __future__ import annotations
@@ -23,35 +24,40 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a session is to the schema. mine: it is the owner; trusted: it may execute what stands there; books: there is a table
-    of migrations.
+    """What a session is to the schema. mine: it is the owner; trusted: it may execute what stands there; wary: only because of
+    who the owner is; books: there is a table of migrations. superuser: what the session is, or became by SET ROLE, or `""`.
     """
 
     owner: str
     role: str
     mine: bool
     trusted: bool
+    wary: bool
     books: bool
+    superuser: str
 
 
-def standing(database: Database) -> Standing | None:
-    """None: there is no schema. Raises ForeignSchema if the session must not execute what is in it."""
+def standing(database: Database, *, trusts: str | None = None) -> Standing | None:
+    """None: there is no schema. trusts: an owner who is trusted, as somebody has said so.
+
+    Raises ForeignSchema if the session must not execute what is in it.
+    """
     rows = database.run("schema_owner")
     if not rows:
         return None
     row = rows[0]
-    trusted = row["mine"] or row["trusted"] or (row["member"] and not row["superuser"])
-    found = Standing(row["owner"], row["role"], row["mine"], trusted, row["books"] is not None)
-    if (row["member"] or row["chief"]) and not trusted:
+    owner, mighty, good = row["owner"], row["mighty"], row["grand"] or row["owner"] == trusts
+    if mighty and not good:
         raise ForeignSchema(
-            f"The schema halfstep belongs to role {found.owner}, who is neither a superuser nor owns this database: what stands "
-            f"in it would run with the rights of {found.role}. Log in as {found.owner}, or drop the schema if you don't know it."
+            f"The schema halfstep belongs to role {owner}, who is neither a superuser nor owns this database: what stands "
+            f"in it would run with the rights of {mighty}. Log in as {owner}, or drop the schema if you don't know it."
         )
-    if found.books and (row["books"] not in ("r", "p") or row["strange"]):
+    if row["books"] is not None and (row["books"] not in ("r", "p") or row["strange"]):
         raise ForeignSchema(
-            f"halfstep.migration, of role {found.owner}, is no table of halfstep's; drop the schema if you don't know it."
+            f"halfstep.migration, of role {owner}, is no table of halfstep's; drop the schema if you don't know it."
         )
-    return found
+    trusted = good or row["mine"] or row["member"]
+    return Standing(owner, row["role"], row["mine"], trusted, bool(mighty), row["books"] is not None, row["superuser"] or "")
 
 
 class TrustedDatabase(Database):
@@ -67,9 +73,12 @@ class TrustedDatabase(Database):
         return self._connection
 
 
-def check_owner(database: Database, *, migrates: bool = False) -> None:
-    """Raises ForeignSchema unless everything there is the owner's. migrates: who that is has to be the current role."""
-    found = standing(database)
+def check_owner(database: Database, *, migrates: bool = False, trusts: str | None = None) -> None:
+    """Raises ForeignSchema unless everything there is the owner's. migrates: who that is has to be the current role.
+
+    trusts: as for `standing`.
+    """
+    found = standing(database, trusts=trusts)
     if found is None:
         return
     if not found.mine and (migrates or not found.trusted):

@@ -16,8 +16,8 @@ import pytest
 from halfstep import enqueue
 from halfstep.database import ConnectionSettings, Database, parse_url
 from halfstep.errors import ForeignSchema, HalfstepError, LockNotGranted, NotFound, NotPermitted
-from halfstep.migrate import LOCK, NEWEST, check_schema, migrate, pending
-from halfstep.ownership import foreign_objects
+from halfstep.migrate import LOCK, NEWEST, check_schema, migrate, pending, schema_state
+from halfstep.ownership import TrustedDatabase, foreign_objects
 from halfstep.statements import migrations
 from waiting import PATIENCE, wait_until
 
@@ -284,6 +284,128 @@ def test_nobody_migrates_for_a_role_that_is_not_theirs_or_not_there(ground: Grou
     with pytest.raises(NotFound, match="no database role nobody here"):
         migrate(ground.as_owner(), owner="nobody here")
     assert ground.as_admin().execute("SELECT FROM pg_namespace WHERE nspname = 'halfstep'") == []
+
+
+MIGRATORS = {
+    "a superuser, for a role that logs in": ("SUPERUSER", "LOGIN", ""),
+    "a superuser, for a group": ("SUPERUSER", "NOLOGIN", ""),
+    "a superuser who is the owner by a setting": ("SUPERUSER", "NOLOGIN", "ALTER ROLE {me} SET role = {owner}"),
+    "a member, for a group": ("INHERIT", "NOLOGIN", "GRANT {owner} TO {me}"),
+    "a member who does not inherit, for a group": ("NOINHERIT", "NOLOGIN", "GRANT {owner} TO {me}"),
+    "an administrator who may make roles, for a group": ("CREATEROLE", "NOLOGIN", "GRANT {owner} TO {me}"),
+    "the database's owner who does not inherit, for a group": (
+        "NOINHERIT",
+        "NOLOGIN",
+        "GRANT {owner} TO {me}; ALTER DATABASE {database} OWNER TO {me}",
+    ),
+    "the database's owner who inherits, for a role that logs in": (
+        "INHERIT",
+        "LOGIN",
+        "GRANT {owner} TO {me}; ALTER DATABASE {database} OWNER TO {me}",
+    ),
+}
+
+
+@pytest.mark.parametrize("first", ["all at once", "an upgrade"])
+@pytest.mark.parametrize("who", MIGRATORS)
+def test_migrating_for_a_named_role_works_as_often_as_it_is_done(
+    ground: Ground, who: str, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, login, more = MIGRATORS[who]
+    owner, me, admin = ground.make(), ground.make(), ground.as_admin()
+    facts = {"owner": owner[0], "me": me[0], "database": ground.name}
+    admin.execute(f"ALTER ROLE {owner[0]} {login}")
+    admin.execute(f"ALTER ROLE {me[0]} {options}")
+    admin.script(f"GRANT CREATE ON DATABASE {ground.name} TO {me[0]}, {owner[0]}; {more.format(**facts)}")
+
+    def again() -> Database:
+        return ground.stack.enter_context(closing(Database(ground.server.url(ground.name, me))))
+
+    assert pending(again(), owner=owner[0]) == ALL
+    if first == "an upgrade":
+        monkeypatch.setattr("halfstep.migrate.migrations", lambda: migrations()[:2])
+        assert migrate(again(), owner=owner[0]) == ALL[:2]
+        monkeypatch.undo()
+        assert schema_state(again(), owner=owner[0]).version == 2
+        assert pending(again(), owner=owner[0]) == ALL[2:]
+    assert migrate(again(), owner=owner[0]) == (ALL[2:] if first == "an upgrade" else ALL)
+    assert migrate(again(), owner=owner[0]) == []
+    assert pending(again(), owner=owner[0]) == []
+    assert schema_state(again(), owner=owner[0]).version == NEWEST
+    assert foreign_objects(admin) == []
+    admin.execute(f"ALTER DATABASE {ground.name} OWNER TO {ground.server.owner[0]}")
+
+
+@pytest.mark.parametrize("words", [("migrate", "--owner"), ("migrate", "--dry-run", "--owner")], ids=" ".join)
+def test_the_command_migrates_for_a_named_role_as_often_as_it_is_called(
+    ground: Ground, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    owner = ground.make()
+    for _ in range(2):
+        call = as_superuser(ground, tmp_path, *words, owner[0])
+        said = subprocess.run(**call, capture_output=True, timeout=PATIENCE, check=False)
+        assert said.returncode == 0, said.stderr
+    expected = NEWEST if "--dry-run" not in words else 0
+    assert schema_state(ground.as_admin(), owner=owner[0]).version == expected
+
+
+def test_a_named_role_is_trusted_and_no_other_and_what_others_own_is_still_refused(ground: Ground) -> None:
+    ground.as_stranger().script(SET_TRAP)
+    other, admin = ground.make(), ground.as_admin()
+    for refused in (migrate, pending, schema_state):
+        with pytest.raises(ForeignSchema, match=ground.stranger[0]):
+            refused(admin, owner=other[0])
+    admin.script("CREATE VIEW halfstep.mine AS SELECT 1 AS x")
+    with pytest.raises(ForeignSchema, match="halfstep.mine of"):
+        migrate(admin, owner=ground.stranger[0])
+    assert ground.caught() == []
+
+
+STANDINGS = {
+    "a superuser": ("SUPERUSER", "", True),
+    "who is a superuser by SET ROLE": ("NOINHERIT", "GRANT {superuser} TO {me}; ALTER ROLE {me} SET role = {superuser}", True),
+    "who may become a superuser": ("NOINHERIT", "GRANT {superuser} TO {me}", True),
+    "who inherits from a superuser": ("INHERIT", "GRANT {superuser} TO {me}", True),
+    "a superuser who is a guest by SET ROLE": ("SUPERUSER", "ALTER ROLE {me} SET role = {guest}", True),
+    "a superuser who is the stranger by SET ROLE": ("SUPERUSER", "ALTER ROLE {me} SET role = {stranger}", True),
+    "who may become a superuser and is a guest by SET ROLE": (
+        "NOINHERIT",
+        "GRANT {superuser}, {guest} TO {me}; ALTER ROLE {me} SET role = {guest}",
+        True,
+    ),
+    "who may become the database's owner": ("NOINHERIT", "GRANT {chief} TO {me}", True),
+    "who is the database's owner by SET ROLE": ("NOINHERIT", "GRANT {chief} TO {me}; ALTER ROLE {me} SET role = {chief}", True),
+    "a superuser who was granted the stranger's rights": ("SUPERUSER", "GRANT {stranger} TO {me}", True),
+    "who has the stranger's rights": ("INHERIT", "GRANT {stranger} TO {me}", False),
+    "who has the stranger's rights and may become a superuser": ("INHERIT", "GRANT {stranger}, {superuser} TO {me}", False),
+    "who is the stranger by SET ROLE": ("NOINHERIT", "GRANT {stranger} TO {me}; ALTER ROLE {me} SET role = {stranger}", False),
+    "the database's owner who is the stranger by SET ROLE": (
+        "NOINHERIT",
+        "GRANT {chief}, {stranger} TO {me}; ALTER ROLE {me} SET role = {stranger}",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("who", STANDINGS)
+def test_whoever_can_become_a_superuser_or_the_databases_owner_trusts_a_stranger_only_by_a_grant(
+    ground: Ground, who: str
+) -> None:
+    options, more, refused = STANDINGS[who]
+    me, guest, superuser, admin = ground.make(), ground.make(), ground.make(), ground.as_admin()
+    migrate(ground.as_stranger())
+    facts = {"me": me[0], "guest": guest[0], "superuser": superuser[0], "stranger": ground.stranger[0]}
+    admin.execute(f"ALTER ROLE {me[0]} {options}")
+    admin.execute(f"ALTER ROLE {superuser[0]} SUPERUSER")
+    admin.script(more.format(chief=ground.server.owner[0], **facts) or "SELECT 1")
+    theirs = ground.stack.enter_context(closing(TrustedDatabase(ground.server.url(ground.name, me))))
+    if refused:
+        for look in (check_schema, migrate, lambda database: database.execute("SELECT")):
+            with pytest.raises(ForeignSchema, match=f"belongs to role {ground.stranger[0]}"):
+                look(theirs)
+    else:
+        assert check_schema(theirs).version == NEWEST
+        assert migrate(theirs) == []
 
 
 def test_a_stranger_who_makes_the_schema_at_the_same_moment_is_found_out(ground: Ground, threads: Any) -> None:

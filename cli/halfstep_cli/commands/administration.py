@@ -37,8 +37,8 @@ def migrate(session: Session, dry_run: DryRun = False, owner: Owner = None, json
     from halfstep import migrate as schema
 
     with session.open(direct=True, checked=False) as database:
-        names = schema.pending(database) if dry_run else schema.migrate(database, owner=owner, say=note)
-        state = schema.schema_state(database)
+        names = schema.pending(database, owner=owner) if dry_run else schema.migrate(database, owner=owner, say=note)
+        state = schema.schema_state(database, owner=owner)
     if json:
         show_json({"pending" if dry_run else "applied": names, "version": state.version})
         return
