@@ -46,6 +46,11 @@ WORDS: dict[str, tuple[int, str]] = {
         "To have it shared, make that in a function, when it is first needed.",
     ),
     "database.away": (logging.WARNING, "{error} Trying again in {delay:.1f} s."),
+    "database.superuser": (
+        logging.WARNING,
+        "The database is used as superuser {role}. Nothing here needs one, and whoever gets hold of this program would have the "
+        "whole server: log in as the role that owns the schema.",
+    ),
     "database.back": (logging.INFO, "The database answers again."),
     "listener.away": (logging.INFO, "Notifications are off ({error}); polling goes on."),
     "log.dropped": (logging.ERROR, "The database refuses every {part} in any form; what it refuses is dropped."),

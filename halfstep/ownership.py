@@ -8,11 +8,13 @@ in and whom they became (SET ROLE), both: either's rights are within reach of wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from halfstep.database import Database, Row
-from halfstep.errors import ForeignSchema
+from halfstep.errors import ForeignSchema, NotPermitted, SchemaMismatch
+from halfstep.events import emit
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -61,16 +63,57 @@ def standing(database: Database, *, trusts: str | None = None) -> Standing | Non
 
 
 class TrustedDatabase(Database):
-    """A connection for those who don't check the schema first: it does not come about where the owner must not be trusted."""
+    """A connection for those who go on for long: there is none without a schema whose owner may be trusted.
+
+    An error that a lost or another schema gives closes it, so that the next statement begins with a new look. Who trusts only
+    because of who the owner is, as a superuser, looks before each statement or transaction.
+    """
+
+    _wary = False
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """As `Database.execute`. Raises SchemaMismatch without a schema, and ForeignSchema."""
+        try:
+            return super().execute(sql, parameters)
+        except (SchemaMismatch, NotPermitted):
+            self.close()
+            raise
+
+    def script(self, text: str) -> None:
+        """As `Database.script`. Raises as `execute` does."""
+        try:
+            super().script(text)
+        except (SchemaMismatch, NotPermitted):
+            self.close()
+            raise
+
+    def _connected(self) -> sa.Connection:
+        if self._wary and not self.in_transaction and self._connection is not None:
+            self._look()
+        return super()._connected()
 
     def _connect(self) -> sa.Connection:
         self._connection = super()._connect()
+        self._look()
+        return self._connection
+
+    def _look(self) -> None:
+        self._wary = False  # to look is to run a statement, too
         try:
-            standing(self)
+            found = standing(self)
+            if found is None:
+                raise SchemaMismatch("The database has no schema halfstep; run `halfstep migrate`.")
         except BaseException:
             self.close()
             raise
-        return self._connection
+        self._wary = found.wary
+
+
+def warn_of_superuser(database: Database) -> None:
+    """Says so where a program has far more rights than it needs."""
+    found = standing(database)
+    if found and found.superuser:
+        emit("database.superuser", role=found.superuser)
 
 
 def check_owner(database: Database, *, migrates: bool = False, trusts: str | None = None) -> None:

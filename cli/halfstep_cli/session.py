@@ -50,9 +50,10 @@ class Session:
     def open(self, *, direct: bool = False, checked: bool = True) -> Iterator[Database]:
         """A connection. `checked`: raises SchemaMismatch unless this halfstep may use the schema."""
         from halfstep.database import ConnectionSettings, Database
+        from halfstep.ownership import TrustedDatabase
 
-        url = self.direct_url if direct else self.url
-        with closing(Database(url, ConnectionSettings("halfstep command"))) as database:
+        url, kind = self.direct_url if direct else self.url, TrustedDatabase if checked else Database
+        with closing(kind(url, ConnectionSettings("halfstep command"))) as database:
             if checked:
                 self._check(database)
             yield database

@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from halfstep.database import ConnectionSettings, Database
+from halfstep.database import ConnectionSettings
 from halfstep.demand import Bounds
 from halfstep.errors import DatabaseUnavailable, InvalidSettings
+from halfstep.ownership import TrustedDatabase
 from halfstep.queue import Queue
 from halfstep_cli.board import Board
 from halfstep_cli.controller import COOLDOWN_SECONDS, STEP_SECONDS, Controller, QueueWork
@@ -112,7 +113,7 @@ def up(session: Session, place: Place, size: Size, served: Served, manner: Manne
     board = Board(manner.as_json)
     with open_station(place.folder(session), place.url(session)) as station, StopSignals() as stop:
         board.started(station)
-        with closing(Database(station.url, ConnectionSettings(LIMITED if spec.queues else ANY_QUEUE))) as database:
+        with closing(TrustedDatabase(station.url, ConnectionSettings(LIMITED if spec.queues else ANY_QUEUE))) as database:
             crew = Crew(spec.at(station.url), station.worker_logs)
             controller = Controller(QueueWork(Queue(database), spec.queues), crew, bounds)
             with told(spec, station):

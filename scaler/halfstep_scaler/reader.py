@@ -12,6 +12,7 @@ from halfstep.demand import useful_cap
 from halfstep.errors import HalfstepError
 from halfstep.events import emit
 from halfstep.migrate import check_schema
+from halfstep.ownership import warn_of_superuser
 from halfstep.scaling import ScalingBook
 from halfstep_scaler.line import Line
 from halfstep_scaler.metadata import Target
@@ -103,6 +104,7 @@ class Reader(threading.Thread):
     def _check(self) -> None:
         if not self._checked:
             check_schema(self._line)
+            warn_of_superuser(self._line)
             self._checked = True
 
     def _failed(self, error: HalfstepError) -> float:

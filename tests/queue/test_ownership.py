@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pytest
 
 from halfstep import enqueue
 from halfstep.database import ConnectionSettings, Database, parse_url
-from halfstep.errors import ForeignSchema, HalfstepError, LockNotGranted, NotFound, NotPermitted
+from halfstep.errors import ForeignSchema, HalfstepError, LockNotGranted, NotFound, NotPermitted, SchemaMismatch
 from halfstep.migrate import LOCK, NEWEST, check_schema, migrate, pending, schema_state
 from halfstep.ownership import TrustedDatabase, foreign_objects
 from halfstep.statements import migrations
@@ -356,7 +357,7 @@ def test_a_named_role_is_trusted_and_no_other_and_what_others_own_is_still_refus
         with pytest.raises(ForeignSchema, match=ground.stranger[0]):
             refused(admin, owner=other[0])
     admin.script("CREATE VIEW halfstep.mine AS SELECT 1 AS x")
-    with pytest.raises(ForeignSchema, match="halfstep.mine of"):
+    with pytest.raises(ForeignSchema, match=r"halfstep\.mine of"):
         migrate(admin, owner=ground.stranger[0])
     assert ground.caught() == []
 
@@ -526,11 +527,8 @@ COMMANDS = {
 }
 
 
-@pytest.fixture
-def trapped(ground: Ground) -> Ground:
-    """The stranger has migrated, which is their right, and then has redefined what others call, read and write."""
-    theirs = ground.as_stranger()
-    migrate(theirs)
+def set_traps(theirs: Database) -> None:
+    """The stranger has migrated, which is their right, and then redefines what others call, read and write."""
     theirs.script(TRAP.format(schema="halfstep"))
     theirs.script(
         """CREATE FUNCTION halfstep.fire() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -546,6 +544,14 @@ def trapped(ground: Ground) -> Ground:
             CREATE VIEW halfstep.{table} AS SELECT * FROM halfstep.{table}_ WHERE halfstep.trap() = 1;
             GRANT ALL ON halfstep.{table} TO PUBLIC"""
         )
+
+
+@pytest.fixture
+def trapped(ground: Ground) -> Ground:
+    """With a schema of the stranger's that is full of traps."""
+    theirs = ground.as_stranger()
+    migrate(theirs)
+    set_traps(theirs)
     return ground
 
 
@@ -576,3 +582,163 @@ def test_a_superusers_scaler_waits_for_another_schema_and_runs_nothing_of_this_o
         scaler.communicate(timeout=PATIENCE)
     assert f"The schema halfstep belongs to role {trapped.stranger[0]}" in said
     assert trapped.caught() == []
+
+
+def hand_over(ground: Ground) -> None:
+    """In the place of the schema that was there, if any, stands one of the stranger's, at once."""
+    ground.as_admin().script(f"DROP SCHEMA IF EXISTS halfstep CASCADE; CREATE SCHEMA halfstep AUTHORIZATION {ground.stranger[0]}")
+    migrate(ground.as_stranger())
+    set_traps(ground.as_stranger())
+
+
+def seen_none(ours: Database, ground: Ground) -> None:
+    """Before there is a schema."""
+    with pytest.raises(SchemaMismatch, match="run `halfstep migrate`"):
+        ours.run("leases")
+
+
+def lost(ours: Database, ground: Ground) -> None:
+    """It was in use, and went."""
+    migrate(ground.as_owner())
+    ours.run("leases")
+    ground.as_admin().execute("DROP SCHEMA halfstep CASCADE")
+    with pytest.raises(SchemaMismatch, match="run `halfstep migrate`"):
+        ours.run("leases")
+
+
+def in_a_transaction(ours: Database, ground: Ground) -> None:
+    """It went in the middle of a transaction of ours."""
+    migrate(ground.as_owner())
+
+    def drop_and_ask() -> None:
+        with ours.transaction():
+            ground.as_admin().execute("DROP SCHEMA halfstep CASCADE")
+            ours.run("leases")
+
+    with pytest.raises(SchemaMismatch):
+        drop_and_ask()
+
+
+def in_a_script(ours: Database, ground: Ground) -> None:
+    """A script of several statements was the first to miss it."""
+    migrate(ground.as_owner())
+    ours.run("leases")
+    ground.as_admin().execute("DROP SCHEMA halfstep CASCADE")
+    with pytest.raises(SchemaMismatch):
+        ours.script("SELECT FROM halfstep.lease; SELECT FROM halfstep.task")
+
+
+def table_gone(ours: Database, ground: Ground) -> None:
+    """Only a table is missing."""
+    migrate(ground.as_owner())
+    ours.run("leases")
+    ground.as_admin().execute("DROP TABLE halfstep.lease CASCADE")
+    with pytest.raises(SchemaMismatch):
+        ours.run("leases")
+
+
+def function_gone(ours: Database, ground: Ground) -> None:
+    """Only a function is missing."""
+    migrate(ground.as_owner())
+    ours.run("leases")
+    with pytest.raises(SchemaMismatch):
+        ours.execute("SELECT halfstep.what_an_upgrade_has_dropped()")
+
+
+def unnoticed(ours: Database, ground: Ground) -> None:
+    """Between two statements, without an error."""
+    migrate(ground.as_owner())
+    ours.run("leases")
+
+
+def given_away(ours: Database, ground: Ground) -> None:
+    """The schema is given to the stranger, not dropped."""
+    migrate(ground.as_owner())
+    ours.run("leases")
+    ground.as_admin().execute(f"ALTER SCHEMA halfstep OWNER TO {ground.stranger[0]}")
+    with pytest.raises(ForeignSchema):
+        ours.run("leases")
+
+
+SWAPS = {case.__doc__: case for case in (seen_none, lost, in_a_transaction, in_a_script, table_gone, function_gone)}
+UNSEEN = {case.__doc__: case for case in (unnoticed, given_away)}
+CHANGES = [(login, doc) for login in ("the superuser", "the database's owner") for doc in SWAPS]
+CHANGES += [("the superuser", doc) for doc in UNSEEN]
+
+
+@pytest.mark.parametrize(("login", "change"), CHANGES, ids=[": ".join(words) for words in CHANGES])
+def test_a_connection_that_is_kept_runs_nothing_of_a_schema_that_comes_later(ground: Ground, login: str, change: str) -> None:
+    url = ground.admin_url if "superuser" in login else ground.server.url(ground.name)
+    ours = ground.stack.enter_context(closing(TrustedDatabase(url)))
+    (SWAPS | UNSEEN)[change](ours, ground)
+    hand_over(ground)
+    for name in ("leases", "installation"):
+        with pytest.raises(ForeignSchema, match=ground.stranger[0]):
+            ours.run(name)
+    with pytest.raises(ForeignSchema), ours.transaction():
+        ours.run("leases")
+    assert ground.caught() == []
+    ground.as_admin().execute("DROP SCHEMA halfstep CASCADE")
+    migrate(ground.as_owner())
+    assert ours.run("installation") != []
+
+
+@pytest.mark.parametrize("login", ["a superuser", "the owner"])
+def test_only_who_trusts_for_the_owners_sake_looks_before_each_statement(ground: Ground, login: str) -> None:
+    migrate(ground.as_owner())
+    url = ground.admin_url if "superuser" in login else ground.server.url(ground.name)
+    looks: list[str] = []
+
+    class Watched(TrustedDatabase):
+        def run(self, name: str, /, **parameters: Any) -> list[Any]:
+            looks.append(name)
+            return super().run(name, **parameters)
+
+    with closing(Watched(url)) as ours:
+        for _ in range(3):
+            ours.execute("SELECT")
+        with ours.transaction():
+            ours.execute("SELECT")
+    assert looks == ["schema_owner"] * (5 if "superuser" in login else 1)
+
+
+def hear(running: subprocess.Popen[str], *words: str) -> str:
+    """The first line that says any of it; empty if the program ended before."""
+    assert running.stderr is not None
+    return next((line for line in running.stderr if any(word in line for word in words)), "")
+
+
+RUNNING = {
+    "halfstep exchange": ("worker", "--no-notify"),
+    "halfstep exporter": ("exporter", "--metrics", "127.0.0.1:0"),
+    "halfstep scaler": ("scaler", "--insecure", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"),
+}
+
+
+@pytest.mark.parametrize("program", RUNNING)
+def test_a_superusers_program_runs_nothing_of_a_schema_that_comes_while_it_runs_and_says_what_it_is(
+    ground: Ground, program: str, tmp_path: Path
+) -> None:
+    migrate(ground.as_owner())
+    watcher = ground.as_admin()
+    with subprocess.Popen(**as_superuser(ground, tmp_path, *RUNNING[program]), stderr=subprocess.PIPE) as running:
+        ending = threading.Timer(PATIENCE, running.kill)
+        ending.start()
+        hear(running, "The database is used as superuser")
+        rests = "SELECT FROM pg_stat_activity WHERE application_name = %(program)s AND datname = current_database()"
+        rests += " AND state = 'idle' AND state_change < now() - interval '0.1 s'"
+        said = ""
+        for _ in range(5):  # a statement that was under way may have missed its table, before any look
+            wait_until(lambda: watcher.execute(rests, {"program": program}), what=f"{program} to rest")
+            hand_over(ground)
+            said = hear(running, "belongs to role", "run `halfstep migrate`")
+            if "belongs to role" in said:
+                break
+            watcher.execute("DROP SCHEMA halfstep CASCADE")
+            migrate(ground.as_owner())
+            hear(running, "The database answers again")
+        running.terminate()
+        running.communicate(timeout=PATIENCE)
+        ending.cancel()
+    assert f"The schema halfstep belongs to role {ground.stranger[0]}" in said
+    assert ground.caught() == []

@@ -19,10 +19,11 @@ from uuid import uuid4
 from halfstep import __version__
 from halfstep.caretaker import Caretaker
 from halfstep.claims import Claim, Ending, Exchanged, Turn, Wish
-from halfstep.database import ConnectionSettings, Database
+from halfstep.database import ConnectionSettings
 from halfstep.errors import DatabaseUnavailable, HalfstepError, RefusedValue
 from halfstep.events import emit
 from halfstep.failpoints import reach
+from halfstep.ownership import TrustedDatabase
 from halfstep.queue import Queue, WorkerCard
 from halfstep_worker.desk import Desk, Incoming
 from halfstep_worker.fairness import QueueOrder
@@ -48,7 +49,7 @@ class Exchanger(threading.Thread):
         self._settings = settings
         self._desk = desk
         self._pulse = pulse
-        self._database = Database(settings.database_url, ConnectionSettings("halfstep exchange"))
+        self._database = TrustedDatabase(settings.database_url, ConnectionSettings("halfstep exchange"))
         self._queue = Queue(self._database)
         self._caretaker = Caretaker(self._queue, clock=time.monotonic)
         self._order = QueueOrder()

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from halfstep.database import ConnectionSettings, Database
+from halfstep.database import ConnectionSettings
 from halfstep.errors import HalfstepError
 from halfstep.events import emit
+from halfstep.ownership import TrustedDatabase
 from halfstep.queue import Queue
 from halfstep_worker.children.processes import used_below
 from halfstep_worker.settings import WorkerSettings
@@ -39,7 +40,7 @@ class Heartbeat(threading.Thread):
         patience = max(1.0, min(settings.renew_seconds, settings.lease_seconds / 3))
         timeouts = ConnectionSettings("halfstep heartbeat", connect_timeout=max(2, int(patience)), statement_timeout=patience,
                                       lock_timeout=patience)  # fmt: skip
-        self._database = Database(settings.database_url, timeouts)
+        self._database = TrustedDatabase(settings.database_url, timeouts)
         self._queue = Queue(self._database)
         self._settings = settings
         self._pulse = pulse

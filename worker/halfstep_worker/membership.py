@@ -12,6 +12,7 @@ from halfstep.errors import DatabaseUnavailable, LoginRefused
 from halfstep.events import emit
 from halfstep.hints import HintListener
 from halfstep.migrate import check_schema
+from halfstep.ownership import warn_of_superuser
 from halfstep_worker.desk import Desk, Incoming
 from halfstep_worker.exchanger import Exchanger
 from halfstep_worker.heartbeat import Heartbeat, Pulse
@@ -112,5 +113,6 @@ def _check_database(settings: WorkerSettings) -> None:
     database = Database(settings.database_url, ConnectionSettings("halfstep worker"))
     try:
         check_schema(database)
+        warn_of_superuser(database)
     finally:
         database.close()

@@ -15,6 +15,7 @@ from halfstep.administration import Administration
 from halfstep.database import ConnectionSettings, Database
 from halfstep.errors import Conflict, HalfstepError
 from halfstep.migrate import check_schema
+from halfstep.ownership import TrustedDatabase
 from halfstep.producer import NewTask, Options, enqueue_many
 from halfstep.queue import Queue
 from halfstep.registry import TaskFunction
@@ -125,7 +126,7 @@ def made_ground(database: Database) -> Ground:
 @contextmanager
 def ground_of(url: str) -> Iterator[Ground]:
     """A ground in the database at `url`. Raises Conflict if others would take its tasks, SchemaMismatch."""
-    database = Database(url, ConnectionSettings("halfstep bench", statement_timeout=300))
+    database = TrustedDatabase(url, ConnectionSettings("halfstep bench", statement_timeout=300))
     try:
         check_schema(database)
         _refuse_others(Reports(database))

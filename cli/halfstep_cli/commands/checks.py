@@ -116,6 +116,8 @@ def schema(patient: Patient) -> Finding:
 def rights(patient: Patient) -> Finding:
     """May this role work, or at least enqueue?"""
     row = patient.database.execute(_RIGHTS)[0]
+    if row["superuser"]:
+        return Finding("rights", True, "this role is a superuser, which nothing of halfstep's needs: work as the schema's owner")
     if row["owns"]:
         return Finding("rights", True, "this role may do everything: migrate, work, enqueue")
     if row["enqueues"]:
@@ -271,6 +273,7 @@ _UNSAFE = {
 }
 _RIGHTS = """
 SELECT current_user AS role,
+       (SELECT bool_or(rolsuper) FROM pg_roles WHERE rolname IN (session_user, current_user)) AS superuser,
        (SELECT pg_has_role(current_user, nspowner, 'member') FROM pg_namespace WHERE nspname = 'halfstep') AS owns,
        (SELECT bool_or(has_function_privilege(current_user, p.oid, 'execute')) FROM pg_proc p
         JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'halfstep' WHERE p.proname = 'enqueue_many') AS enqueues

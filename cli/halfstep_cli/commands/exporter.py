@@ -31,11 +31,12 @@ def exporter(session: Session, metrics: Listen = LISTEN, interval: Interval = 15
     and take over when it goes. /healthz and /readyz tell how it is.
     """
     from halfstep.metrics.exporter import Exporter, ExporterSettings
+    from halfstep.ownership import warn_of_superuser
     from halfstep_cli.stopping import StopSignals
 
     log_to_stderr()
-    with session.open():
-        pass  # a database or schema that does not fit is told here
+    with session.open() as database:  # a database or schema that does not fit is told here
+        warn_of_superuser(database)
     with StopSignals() as stop:
         _serve(Exporter(session.url, ExporterSettings(name, interval)), metrics, stop)
 
