@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from halfstep.database import Database, Row
-from halfstep.errors import DatabaseUnavailable, InvalidSettings, NotFound, SchemaMismatch
+from halfstep.errors import DatabaseUnavailable, DependentObjects, InvalidSettings, NotFound, SchemaMismatch
 from halfstep.names import check_queue_name
 
 AHEAD_DAYS = 7
@@ -135,6 +135,8 @@ class Administration:
                 with self.database.transaction(lock_seconds=lock_seconds):
                     self.database.script(f"{words} halfstep.{quoted(name)}")
             done.dropped.append(name)
+        except DependentObjects:
+            done.busy.append(name)
         except SchemaMismatch:
             return  # another prune has dropped it
         except DatabaseUnavailable:

@@ -74,6 +74,10 @@ class SchemaMismatch(HalfstepError):
     """The database's schema and this version of halfstep do not fit; run `halfstep migrate` or upgrade halfstep."""
 
 
+class DependentObjects(SchemaMismatch):
+    """Objects of somebody's depend on what is to be dropped."""
+
+
 class ForeignSchema(SchemaMismatch):
     """The schema halfstep is not this role's own: what stands in it is not executed."""
 

@@ -6,6 +6,7 @@ from halfstep.callers import names_of
 from halfstep.errors import (
     AbortedTransaction,
     DatabaseUnavailable,
+    DependentObjects,
     HalfstepError,
     InvalidTask,
     LockNotGranted,
@@ -64,6 +65,11 @@ def meaning(error: BaseException, *, address: str = OURS) -> HalfstepError:
             return InvalidTask(f"Several functions take these arguments ({message}); name them (queue => …), or cast them.")
         case "3F000" | "42P01" | "42703":
             return SchemaMismatch(f"The database has no current halfstep schema ({message}); run `halfstep migrate`.")
+        case "2BP01":
+            return DependentObjects(
+                f"What is to be dropped is still needed: {_detail(error) or message}. Drop what needs it, do this again, "
+                "and make that anew."
+            )
         case "55P03" | "40P01":
             return LockNotGranted(f"The database is in use: {message}.")
         case code if code[:2] in REFUSALS:
@@ -159,6 +165,14 @@ def _told(error: BaseException) -> tuple[str, str]:
     fields = error.args[0] if error.args and isinstance(error.args[0], dict) else {}  # of pg8000
     code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or fields.get("C") or ""
     return code, _first_line(fields.get("M") or error)
+
+
+def _detail(error: BaseException) -> str:
+    """What the server adds to its sentence, in one line; drivers keep it in different places."""
+    origin = _origin(error)
+    fields = origin.args[0] if origin.args and isinstance(origin.args[0], dict) else {}
+    told = getattr(getattr(origin, "diag", None), "message_detail", None) or getattr(origin, "detail", None) or fields.get("D")
+    return "; ".join(str(told or "").rstrip(".").splitlines())
 
 
 def _is_of_the_network(error: BaseException, kinds: set[str]) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from halfstep import enqueue
 from halfstep.database import ConnectionSettings, Database
-from halfstep.errors import NotPermitted, SchemaMismatch
+from halfstep.errors import DependentObjects, NotPermitted, SchemaMismatch
 from halfstep.migrate import LOCK, NEWEST, check_schema, check_server, migrate, pending, schema_state
 from halfstep.statements import migrations
 from waiting import PATIENCE, is_within, wait_until
@@ -100,6 +100,59 @@ def test_a_migration_that_fails_leaves_nothing_behind(empty: Database, monkeypat
     assert empty.execute("SELECT FROM pg_namespace WHERE nspname = 'halfstep'") == []
     monkeypatch.undo()
     assert migrate(empty) == ALL
+
+
+DEPENDENTS = {
+    "a view that calls a function": (
+        "CREATE VIEW theirs.mine AS SELECT halfstep.old() AS x",
+        "view theirs.mine depends on function halfstep.old()",
+    ),
+    "a view on a table": (
+        "CREATE VIEW theirs.mine AS SELECT x FROM halfstep.gone",
+        "view theirs.mine depends on table halfstep.gone",
+    ),
+    "a default that calls a function": (
+        "CREATE TABLE theirs.mine (x int DEFAULT halfstep.old())",
+        "default value for column x of table theirs.mine depends on function halfstep.old()",
+    ),
+    "a function written in standard SQL": (
+        "CREATE FUNCTION theirs.mine() RETURNS int BEGIN ATOMIC SELECT halfstep.old(); END",
+        "function theirs.mine() depends on function halfstep.old()",
+    ),
+    "a foreign key": (
+        "CREATE TABLE theirs.mine (x int REFERENCES halfstep.gone)",
+        "constraint mine_x_fkey on table theirs.mine depends on table halfstep.gone",
+    ),
+    "several views": (
+        "CREATE VIEW theirs.a AS SELECT halfstep.old() AS x; CREATE VIEW theirs.b AS SELECT * FROM theirs.a",
+        "view theirs.a depends on function halfstep.old(); view theirs.b depends on view theirs.a",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DEPENDENTS)
+def test_a_migration_that_somebodys_objects_stand_in_the_way_of_names_them_and_goes_on_without_them(
+    empty: Database, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = "-- oldest code: 1\nCREATE FUNCTION halfstep.old() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+    made += "CREATE TABLE halfstep.gone (x int PRIMARY KEY);"
+    drops = "-- oldest code: 1\nDROP FUNCTION halfstep.old(); DROP TABLE halfstep.gone;"
+    future = [(NEWEST + 1, "makes", made), (NEWEST + 2, "drops", drops)]
+    monkeypatch.setattr("halfstep.migrate.migrations", lambda: [*migrations(), future[0]])
+    monkeypatch.setattr("halfstep.migrate.NEWEST", NEWEST + 2)
+    migrate(empty)
+    monkeypatch.setattr("halfstep.migrate.migrations", lambda: [*migrations(), *future])
+    words, told = DEPENDENTS[kind]
+    empty.execute("CREATE SCHEMA theirs")
+    empty.script(words)
+    with pytest.raises(DependentObjects) as refused:
+        migrate(empty)
+    assert str(refused.value) == (
+        f"What is to be dropped is still needed: {told}. Drop what needs it, do this again, and make that anew."
+    )
+    assert pending(empty) == ["drops"]
+    empty.script("DROP SCHEMA theirs CASCADE")
+    assert migrate(empty) == ["drops"]
 
 
 def test_an_upgrade_applies_only_what_is_new(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
