@@ -58,8 +58,11 @@ class Administration:
         """fixed: a task for a queue that was not made by `set_queue` is refused."""
         self.database.run("fix_queues", fixed=fixed)
 
-    def grant_producer(self, role: str, queues: Sequence[str]) -> None:
-        """The role may enqueue to these queues, and do nothing else. Raises NotFound if there is no such role."""
+    def grant_producer(self, role: str, queues: Sequence[str]) -> list[str]:
+        """The role may enqueue to these queues, and do nothing else. Raises NotFound if there is no such role.
+
+        Returns where else it may enqueue: earlier grants were to its name, maybe before a role of that name was dropped.
+        """
         self._check_role(role)
         with self.database.transaction():
             self.database.script(
@@ -68,10 +71,17 @@ class Administration:
             for queue in queues:
                 self.set_queue(queue)
                 self.database.run("grant_producer", role=role, queue=queue)
+            return [row["queue"] for row in self.database.run("granted_queues", role=role) if row["queue"] not in queues]
 
     def revoke_producer(self, role: str) -> None:
-        """The role may not enqueue any more. Raises NotFound if there is no such role."""
-        self._check_role(role)
+        """The role may not enqueue any more. A role that is gone may have left grants to its name, which the next one of that
+        name would have. Raises NotFound if there is neither.
+        """
+        if not self.database.run("role_exists", role=role):
+            if not self.database.run("granted_queues", role=role):
+                raise NotFound(f"There is no database role {role}.")
+            self.database.run("revoke_producer", role=role)
+            return
         with self.database.transaction():
             self.database.run("revoke_producer", role=role)
             self.database.script(

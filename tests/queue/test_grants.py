@@ -123,3 +123,37 @@ def test_a_producer_cannot_administer(producer: Producer, administration: Admini
     ):
         with pytest.raises(HalfstepError):
             attempt()
+
+
+def test_a_grant_tells_where_else_the_role_may_enqueue_already(
+    producer: Producer, administration: Administration, server: Any
+) -> None:
+    assert administration.grant_producer(producer.role, ["a", "b"]) == []
+    assert administration.grant_producer(producer.role, ["a"]) == ["b"]
+    assert administration.grant_producer(producer.role, ["c"]) == ["a", "b"]
+    team = server.make_role()[0]
+    administration.grant_producer(team, ["of-the-team"])
+    server.admin(f"GRANT {team} TO {producer.role}")
+    assert administration.grant_producer(producer.role, ["c"]) == ["a", "b", "of-the-team"]
+    administration.revoke_producer(team)
+    server.admin(f"DROP ROLE {team}")
+
+
+def test_what_a_dropped_role_was_granted_is_told_to_who_grants_to_the_next_and_can_be_taken_back(
+    database: Database, administration: Administration, server: Any
+) -> None:
+    role = server.make_role()[0]
+    administration.grant_producer(role, ["old"])
+    database.script(f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA halfstep FROM {role}; REVOKE USAGE ON SCHEMA halfstep FROM {role}")
+    server.admin(f"DROP ROLE {role}")
+    server.admin(f"CREATE ROLE {role}")
+    assert administration.grant_producer(role, ["new"]) == ["old"]
+    database.script(f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA halfstep FROM {role}; REVOKE USAGE ON SCHEMA halfstep FROM {role}")
+    server.admin(f"DROP ROLE {role}")
+    administration.revoke_producer(role)
+    server.admin(f"CREATE ROLE {role}")
+    assert administration.grant_producer(role, ["new"]) == []
+    administration.revoke_producer(role)
+    server.admin(f"DROP ROLE {role}")
+    with pytest.raises(NotFound, match="no database role"):
+        administration.revoke_producer(role)

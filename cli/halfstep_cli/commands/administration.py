@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from halfstep.errors import InvalidSettings, NotFound
+from halfstep.errors import InvalidSettings
 from halfstep_cli.options import Json, add
 from halfstep_cli.output import note, say, show_json
 from halfstep_cli.session import Session
@@ -57,8 +57,13 @@ def grant_producer(session: Session, role: Role, queues: Queues) -> None:
 
         for queue in queues:
             check_queue_name(queue)
-        Administration(database).grant_producer(role, queues)
+        further = Administration(database).grant_producer(role, queues)
     note(f"Role {role} may enqueue to {', '.join(queues)}.")
+    if further:
+        note(
+            f"By earlier grants to that name or its groups it may also enqueue to {', '.join(further)}; if those were meant for "
+            f"another role of that name, take all back first: halfstep revoke producer {role}"
+        )
 
 
 def revoke_producer(session: Session, role: Role) -> None:
@@ -69,8 +74,6 @@ def revoke_producer(session: Session, role: Role) -> None:
     with session.open() as database:
         from halfstep.administration import Administration
 
-        if not database.run("role_exists", role=role):
-            raise NotFound(f"There is no database role {role}.")
         Administration(database).revoke_producer(role)
     note(f"Role {role} may enqueue no more.")
 
