@@ -130,6 +130,15 @@ def test_a_reader_of_an_old_partition_makes_it_busy_and_the_next_prune_drops_it(
     assert administration.prune().dropped == [old]
 
 
+def test_a_view_of_somebodys_on_an_old_partition_keeps_it_and_is_told(database: Database, administration: Administration) -> None:
+    old = add(database, "history", ahead=-40)
+    database.script(f"CREATE SCHEMA theirs; CREATE VIEW theirs.mine AS SELECT id FROM halfstep.{old}")
+    assert administration.prune().busy == [old]
+    database.script("DROP SCHEMA theirs CASCADE")
+    pruned = administration.prune()
+    assert (pruned.dropped, pruned.busy) == ([old], [])
+
+
 def test_a_reader_of_all_history_makes_no_finish_wait_behind_a_prune(
     database: Database, worker: Any, connect: Callable[[], Database], raw_connect: Callable[[], Any], threads: ThreadPoolExecutor,
     wait_for_lock_waiters: Callable[[int], None],
