@@ -15,6 +15,7 @@ from halfstep.callers import Caller, in_our_words, lacks_a_character, opened
 from halfstep.errors import InvalidTask, RefusedValue
 
 CHUNK = 5_000
+LONGEST_KEY_SECONDS = 366 * 86_400
 # As text first: some connections write and read jsonb as their users like it.
 ENQUEUE = "SELECT halfstep.enqueue_many(CAST(CAST(%(tasks)s AS text) AS jsonb))"
 _as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -185,7 +186,9 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidTask(f"{name} must be a finite number, not {value}.")
     if name == "unique_for" and isinstance(value, int | float):
-        return f"{value} seconds"
+        if not 0 < value <= LONGEST_KEY_SECONDS:
+            raise InvalidTask("unique_for must be more than 0 seconds and at most a year.")
+        return f"{float(value)} seconds"
     if name in _TEXTS and not isinstance(value, str):
         raise InvalidTask(f"{name} must be text (a str), not {_kind(value)}.")
     return value

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from halfstep.errors import HalfstepError
 from halfstep.outcomes import Cancelled, Failed, Retry, Succeeded
+from halfstep_worker.children import PoolSettings, allowed_environment
+from halfstep_worker.children.forker import Forker
 from worker.children_support import at_work  # noqa: TID251
 
 
@@ -142,3 +145,15 @@ def test_a_loader_that_fails_is_one_sentence():
         pass
     with pytest.raises(HalfstepError, match="ModuleNotFoundError"), at_work(loader="nowhere_at_all:load"):
         pass
+
+
+def test_why_a_loader_failed_is_known_also_when_its_process_has_ended_by_then():
+    """It leaves a message unread, which its end of the socket tells before what it has said."""
+    forker = Forker(PoolSettings(loader="nowhere_at_all:load", environment=allowed_environment(os.environ)))
+    try:
+        os.waitid(os.P_PID, forker.pid, os.WEXITED | os.WNOWAIT)
+        ((kind, sentence),) = forker.reports() or [("lost", "")]
+    finally:
+        forker.close()
+    assert kind == "failed"
+    assert "ModuleNotFoundError" in sentence

@@ -99,10 +99,10 @@ class Forker:
             self._lifeline = -1
 
     def _receive(self) -> bytes:
-        try:
-            return self._control.recv(MESSAGE_BYTES)
-        except ConnectionError:
-            return b""
+        for _ in range(2):  # that it left something unread is told before what it has said last
+            with contextlib.suppress(ConnectionError):
+                return self._control.recv(MESSAGE_BYTES)
+        return b""
 
     def _send(self, message: object, fds: list[int] | None = None) -> None:
         """A zygote that takes no requests any more is killed: its end is met like any other death of it."""
