@@ -22,21 +22,10 @@ from psycopg.types.json import Json, Jsonb
 from drivers.looking import Look
 from drivers.python_callers import engine_for, keywords
 from drivers.toolchains import LANGUAGES, Parameter, Program, Request
-from halfstep.database import Database
 
 ARGS = {"command": "true", "text": 'né € 😀 "quoted"'}
 MOMENT = datetime(2100, 1, 2, 3, 4, 5, tzinfo=timezone.utc)  # noqa: UP017
 MINUTE = timedelta(seconds=60)
-
-
-@pytest.fixture(autouse=True)
-def forms(onlooker: Database) -> None:
-    """The schema's function has a form for each of these types."""
-    rows = onlooker.execute(
-        "SELECT count(*) AS n FROM pg_proc WHERE proname = 'enqueue' AND pronamespace = 'halfstep'::regnamespace"
-    )
-    if rows[0]["n"] == 1:
-        pytest.skip("this schema's function takes jsonb, integers and seconds only")
 
 
 def by_psycopg(url: str, queue: str, wrap: Callable[[Any], Any], options: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ class QueueOptions:
 def queues(session: Session, json: Json = False) -> None:
     """List the queues and what they hold.
 
-    Tasks are counted up to 10,000 of each kind.
+    Tasks are counted up to 10,000 of each kind; scheduled ones among the 10,000 of all queues that are due next.
     """
     with session.open() as database:
         from halfstep.reports import Reports
