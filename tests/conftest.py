@@ -16,7 +16,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Every xdist worker has left the server by now."""
     if not hasattr(config, "workerinput"):
         folder = Path(os.environ.pop(FOLDER))
-        if (folder / "server").exists():
-            discard(folder / "server")
+        for left in folder.glob("*/"):
+            discard(left)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -191,13 +191,29 @@ class QueueWorker:
             self.queue.rescue()
 
 
+@contextmanager
+def _server(name: str) -> Iterator[TestServer]:
+    with ExitStack() as stack:
+        given = os.environ.get("HALFSTEP_TEST_SERVER_URL")
+        started = given or stack.enter_context(EmbeddedServer(Path(os.environ[FOLDER]) / name)).admin_url
+        yield stack.enter_context(closing(TestServer(started)))
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[TestServer]:
     """The server of this run."""
-    with ExitStack() as stack:
-        given = os.environ.get("HALFSTEP_TEST_SERVER_URL")
-        started = given or stack.enter_context(EmbeddedServer(Path(os.environ[FOLDER]) / "server")).admin_url
-        yield stack.enter_context(closing(TestServer(started)))
+    with _server("server") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def quiet_server() -> Iterator[TestServer]:
+    """A server of the file's own, for what counts pages: rows that any transaction on a server may still see are read again.
+
+    In whichever database that transaction is. A server that was given is not quiet.
+    """
+    with _server("quiet") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -39,8 +39,8 @@ FROM generate_series(1, {number}) AS n;
 """
 
 
-_SNAPSHOTS = """SELECT pid FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL"""
+_OTHERS = """SELECT pid FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND (backend_xid IS NOT NULL OR (backend_xmin IS NOT NULL AND datname = current_database()))"""
 
 
 class Explained(Database):
@@ -52,7 +52,7 @@ class Explained(Database):
 
     def run(self, name: str, /, **parameters: Any) -> list[Row]:
         """What undone statements have left is read once more, and kept as long as others may see it: the second look counts."""
-        wait_until(lambda: not self.execute(_SNAPSHOTS), what="the others to have looked at this database")
+        wait_until(lambda: not self.execute(_OTHERS), what="the others to have ended their transactions")
         for _ in range(2):
             self._explain(name, parameters)
         return super().run(name, **parameters)
@@ -150,15 +150,15 @@ def _leave_alone(database: Database) -> None:
 
 
 @pytest.fixture(scope="module")
-def crowded_url(server: Any) -> Iterator[str]:
+def crowded_url(quiet_server: Any) -> Iterator[str]:
     """A database with a million tasks of each kind that is not ours and 1,000 ready ones of `default`; no statistics."""
-    name = server.make_database()
-    with closing(Database(server.url(name))) as database:
+    name = quiet_server.make_database()
+    with closing(Database(quiet_server.url(name))) as database:
         database.execute("SET statement_timeout = 0")
         _leave_alone(database)
         _fill_with_others(database)
-    yield server.url(name)
-    server.drop(name)
+    yield quiet_server.url(name)
+    quiet_server.drop(name)
 
 
 @pytest.fixture(scope="module", params=["before ANALYZE", "after ANALYZE"])
