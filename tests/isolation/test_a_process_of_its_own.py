@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from halfstep.database import Database
 from halfstep.errors import InvalidSettings
 from halfstep.producer import enqueue
 from halfstep_worker.accounts import account_of
+from worker_fixtures import TASKS
 
 JOBS = """
 import os, signal, threading
@@ -70,12 +72,19 @@ def keeps(again):
 
 
 @pytest.fixture
+def source() -> Iterator[Path]:
+    """A folder that everybody can read: what lies above pytest's own is closed to others whenever anybody's run starts."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
+        (folder / "jobs.py").write_text(TASKS)
+        yield folder
+
+
+@pytest.fixture
 def jobs(source: Path) -> Path:
-    """The source folder, with these functions, readable by other users."""
+    """The source folder, with these functions."""
     (source / "isolated.py").write_text(JOBS)
-    for folder in (source, *source.parents):
-        if str(folder).startswith(str(Path(os.environ.get("TMPDIR", "/tmp")))) and folder != Path("/tmp"):
-            folder.chmod(0o755)
     return source
 
 
@@ -168,7 +177,9 @@ class TestAnotherUser:
         self, nobody: Any, run: Any, database: Database, ended: Any
     ) -> None:
         account = pwd.getpwnam("nobody")
-        uid, gid, home, groups = run("who")["result"]
+        told = run("who")
+        assert told["error"] is None
+        uid, gid, home, groups = told["result"]
         assert (uid, gid, home) == (account.pw_uid, account.pw_gid, account.pw_dir)
         assert groups == [account.pw_gid]
         assert ended(enqueue(database, "bash", {"command": "id -u"}))["result"]["last_line"] == str(account.pw_uid)

@@ -514,6 +514,11 @@ def test_neither_the_statement_nor_its_values_are_in_an_error(run):
     assert str(caught.value) == "The database of connection 'shop' answered: division by zero."
 
 
+@pytest.mark.parametrize("grammar", GRAMMARS)
+def test_no_group_is_repeated_possessively_as_python_before_3_11_5_gets_it_wrong(grammar):
+    assert not re.search(r"\)(?:[*+?]|\{[^}]*\})\+", grammar.pattern.pattern)
+
+
 def test_controls_in_an_error_are_visible(run):
     with pytest.raises(OperatorFailed, match=r"answered: a\\x1b\[2J\\u202eb\.$"):
         run("DO $$ BEGIN RAISE EXCEPTION USING MESSAGE = U&'a\\001b[2J\\202eb'; END $$")

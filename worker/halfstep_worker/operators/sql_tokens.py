@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+# Only single characters are repeated possessively: of groups, Python before 3.11.5 takes back the wrong ones. A group's parts
+# begin with different characters, and what follows it matches wherever it ends, so that nothing is taken back anyway.
+
 # What may stand between the parts of one string of PostgreSQL: blanks and comments, with the end of a line.
-_GAP = r"'(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*+'"
-_ESCAPED = r"(?:[^'\\]++|\\.|'')*+"
+_GAP = r"'(?:[ \t\f\v]++|--[^\n\r]*+)*[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*'"
+_ESCAPED = r"(?:[^'\\]++|\\(?:.|\Z)|'')*"
 _ORACLE = r"[nN]?[qQ]'(?:\[.*?\]'|\{.*?\}'|\(.*?\)'|<.*?>'|(?P<mark>[^\s\[{(<]).*?(?P=mark)'|.*\Z)"
 
 
@@ -55,13 +58,13 @@ class Grammar:
         return re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in kinds.items()), re.DOTALL)
 
     def _quoted(self) -> Iterator[str]:
-        plain = r"(?:[^Q\\]++|\\.|QQ)*+(?:Q|\Z)" if self.backslashes else r"(?:[^Q]++|QQ)*+(?:Q|\Z)"
+        plain = r"(?:[^Q\\]++|\\(?:.|\Z)|QQ)*(?:Q|\Z)" if self.backslashes else r"(?:[^Q]++|QQ)*(?:Q|\Z)"
         for quote in "'\"":
             yield quote + plain.replace("Q", quote)
         if self.backticks:
-            yield r"`(?:[^`]++|``)*+(?:`|\Z)"
+            yield r"`(?:[^`]++|``)*(?:`|\Z)"
         if self.escapes:
-            yield rf"[eE]'{_ESCAPED}(?:{_GAP}{_ESCAPED})*+(?:'|\Z)"
+            yield rf"[eE]'{_ESCAPED}(?:{_GAP}{_ESCAPED})*(?:'|\Z)"
         if self.dollars:
             yield r"\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)"
         if self.marked:
