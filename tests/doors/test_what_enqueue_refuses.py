@@ -114,6 +114,12 @@ REFUSED: list[tuple[str, str, str, str]] = [
     ),
     ("a key for 367 days", "unique_key => 'k', unique_for => '367 days'", VALID, "at most a year"),
     ("a key for longer than PostgreSQL counts", "unique_key => 'k', unique_for => '178000000 years'", VALID, "at most a year"),
+    (
+        "a key for more seconds than PostgreSQL counts",
+        "unique_key => 'k', unique_for => '9223372036855.0'",
+        "22015",
+        "out of range",
+    ),
     ("a key for no time", "unique_key => 'k', unique_for => '0 seconds'", VALID, "unique_for must be more than 0 seconds"),
     ("a key for less than no time", "unique_key => 'k', unique_for => '-1 day'", VALID, "unique_for must be more than 0 seconds"),
     ("a period without a key", "unique_for => '1 day'", VALID, "there is no unique_key"),
@@ -196,6 +202,12 @@ RECORDS: list[tuple[str, str, str, str]] = [
     ("an object for a queue", '[{"operator": "a", "args": {}, "queue": {}}]', VALID, "A queue name has 1 to 63"),
     ("a number for a run_at", '[{"operator": "a", "args": {}, "run_at": 1764489600}]', "22008", "out of range"),
     ("an object for at_most_once", '[{"operator": "a", "args": {}, "at_most_once": {}}]', "22P02", "boolean"),
+    (
+        "more seconds for a period than PostgreSQL counts",
+        '[{"operator": "a", "args": {}, "unique_key": "k", "unique_for": "9223372036855.0"}]',
+        "22015",
+        "out of range",
+    ),
     ("an object for a period", '[{"operator": "a", "args": {}, "unique_key": "k", "unique_for": {}}]', "22007", "interval"),
 ]
 

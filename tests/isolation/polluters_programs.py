@@ -26,7 +26,7 @@ _bash("asks_what_runs_it_to_end", "kill -TERM $PPID; sleep 600", "failed:crash")
 _bash("interrupts_what_runs_it", "kill -INT $PPID; sleep 0.2", "succeeded", "failed")
 _bash("alarms_what_runs_it", "kill -ALRM $PPID; sleep 0.2", "succeeded", "failed")
 _bash("makes_it_the_last_in_line", "renice -n 19 -p $PPID", "succeeded")
-_bash("limits_what_runs_it", "prlimit --pid $PPID --nofile=10:10", "succeeded")
+_bash("limits_what_runs_it", "prlimit --pid $PPID --nofile=10:10", "succeeded", "failed")
 _bash("makes_its_output_not_block", "python3 -c 'import os; os.set_blocking(1, False); os.set_blocking(2, False)'")
 _bash(
     "writes_to_what_runs_it",
