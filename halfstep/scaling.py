@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 from halfstep.database import Database, Row
 from halfstep.demand import Backlog, RunTimes
+from halfstep.records import records
+from halfstep.serving import Serving
 
 Group = tuple[str, str]
 """A queue and a placement."""
@@ -47,12 +49,33 @@ class ScalingBook:
         totals = {(row["queue"], row["placement"]): (row["count"], row["seconds"]) for row in self.database.run("mean_seconds")}
         return self._times.note(totals, now=time.monotonic() if now is None else now)
 
-    def wait_for(self, scaler: str, name: str, queues: Sequence[str]) -> None:
+    def serving(self) -> list[Serving]:
+        """Workers that live and do not leave, and what scalers would have some started for."""
+        return [Serving(**row) for row in self.database.run("serving")]
+
+    def refused_objects(self) -> list[Row]:
+        """namespace, name and sentence of the ScaledObjects that scalers refuse now."""
+        return list(self.database.run("refused_objects"))
+
+    def wait_for(
+        self,
+        scaler: str,
+        name: str,
+        queues: Sequence[str],
+        *,
+        targets: Sequence[Mapping[str, object]] | None = None,
+        refused: Sequence[Mapping[str, str]] = (),
+    ) -> None:
         """Asks for a hint when something comes to these queues ("*": to any). It holds for 60 seconds, so say it again sooner.
 
         Look at `backlogs` once more after it: what came before the commit gave no hint.
+        targets: what it would have workers started for, {"placement", "cluster", "queues"} each; None: it does not say.
+        refused: ScaledObjects that it refuses, {"namespace", "name", "sentence"} each. Both are for people.
         """
-        self.database.run("wait_for", id=scaler, name=name, queues=list(queues))
+        self.database.run(
+            "wait_for", id=scaler, name=name, queues=list(queues), refused=records(refused),
+            targets=None if targets is None else records(targets),
+        )  # fmt: skip
 
     def elect(self, role: str, holder: str, name: str, seconds: float) -> bool:
         """Takes or renews a role for so long, by the server's clock. False: somebody else holds it. See `Candidate`."""

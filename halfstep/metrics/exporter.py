@@ -130,7 +130,8 @@ class Exporter(threading.Thread, Collector):
 
     def _read(self) -> Snapshot:
         run = self._database.run
-        return Snapshot(run("backlogs", cap=COUNTED), run("scheduled", cap=COUNTED), run("tally"), run("workers_now"))
+        backlogs, scheduled = run("backlogs", cap=COUNTED), run("scheduled", cap=COUNTED)
+        return Snapshot(backlogs, scheduled, run("tally"), run("workers_now"), run("serving"))
 
     def _leave(self) -> None:
         self._seen = None

@@ -9,29 +9,35 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from halfstep.database import Row
+from halfstep.demand import Backlog
 from halfstep.metrics import names
+from halfstep.serving import Serving, unserved
 
 Key = tuple[str, ...]
 
 KNOWN_ENDS = (("succeeded", ""), ("failed", "exception"), ("retry", "exception"), ("lost", "worker_lost"))
 """Shown as 0 from the start: a counter that appears with its first count hides that count from `rate`."""
 PLACEMENTS = ("worker", "pod")
+MOST_UNSERVED = 100
+"""Groups; those with most tasks."""
 WORKER_STATES = ("running", "draining", "dead")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What SQL said at one time: rows of `backlogs`, `scheduled`, `tally` and `workers_now`."""
+    """What SQL said at one time: rows of `backlogs`, `scheduled`, `tally`, `workers_now` and `serving`."""
 
     backlogs: Sequence[Row]
     scheduled: Sequence[Row]
     tally: Sequence[Row]
     workers: Sequence[Row]
+    serving: Sequence[Row] = ()
 
     def families(self) -> Iterator[Metric]:
         """Everything, family by family."""
         yield gauge(names.TASKS, self._tasks())
         yield gauge(names.OLDEST_RUNNABLE, self._oldest())
+        yield gauge(names.UNSERVED, self._unserved())
         yield from self._workers()
         yield counter(names.ATTEMPTS, self._attempts())
         yield counter(names.POD_OUTCOMES, added(((r["queue"], r["label"]), r["count"]) for r in self._measured("pod")))
@@ -63,6 +69,10 @@ class Snapshot:
             key = row["queue"], row["placement"]
             found[key] = max(found.get(key, 0.0), 0.0 if row["paused"] else row["oldest_seconds"])
         return found
+
+    def _unserved(self) -> Mapping[Key, float]:
+        lonely = unserved((Backlog(**row) for row in self.backlogs), (Serving(**row) for row in self.serving))
+        return {(one.queue, one.placement, one.cluster or "default"): one.waiting for one in lonely[:MOST_UNSERVED]}
 
     def _workers(self) -> Iterator[Metric]:
         numbers: dict[Key, float] = {(placement, state): 0 for placement in PLACEMENTS for state in WORKER_STATES}

@@ -31,6 +31,11 @@ OLDEST_RUNNABLE = Metric(
     "How long the oldest task that could run has waited since it was due.",
     ("queue", "placement"),
 )
+UNSERVED = Metric(
+    "halfstep_unserved_tasks",
+    "Tasks that wait for over a minute where no worker serves them and no scaler would bring one. Only where there are some.",
+    ("queue", "placement", "cluster"),
+)
 WAIT = Metric("halfstep_wait_seconds", "From due to claimed, for each claim.", ("queue", "placement"))
 RUN = Metric("halfstep_run_seconds", "How long attempts ran that ended by themselves.", ("queue", "placement"))
 ATTEMPTS = Metric(
@@ -55,4 +60,5 @@ WORKER_CHILDREN = Metric("halfstep_worker_children_started_total", "Child proces
 # Of a scaler.
 SCALER_RPC = Metric("halfstep_scaler_rpc_seconds", "How long answers to KEDA took.", ("method",))
 SCALER_WANTED = Metric("halfstep_scaler_wanted", "Workers wanted.", ("namespace", "scaledobject"))
+SCALER_REFUSED = Metric("halfstep_scaler_refused_objects", "ScaledObjects that are refused; `halfstep doctor` says why.")
 SCALER_SNAPSHOT_AGE = Metric("halfstep_scaler_snapshot_age_seconds", "Age of the demand that answers are made from.")

@@ -23,3 +23,22 @@ CREATE TABLE halfstep.trouble (
     since     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (worker_id, cluster, namespace, part)
 );
+
+-- Who is there for which tasks. Null everywhere: of an older program, which does not say.
+ALTER TABLE halfstep.worker ADD COLUMN cluster text;            -- the one that it serves; '': the default one
+ALTER TABLE halfstep.scaler ADD COLUMN targets jsonb;           -- [{"placement", "cluster", "queues": null (all) or [name, ...]}, ...]
+ALTER TABLE halfstep.scaler ADD COLUMN refused jsonb;           -- [{"namespace", "name", "sentence"}, ...]: ScaledObjects that it refuses
+
+-- Workers that live and do not leave, and what scalers would start workers for. A null column: whatever it is.
+CREATE VIEW halfstep.serving AS
+SELECT 'worker' AS kind, w.name, w.placement, w.cluster, w.queues
+FROM halfstep.worker w JOIN halfstep.lease l ON l.worker_id = w.id
+WHERE w.state = 'running' AND w.drain_requested_at IS NULL AND l.dead_at IS NULL
+  AND l.renewed_at > clock_timestamp() - make_interval(secs => greatest(60, 3 * l.seconds))  -- nobody may be there to mark the last one dead
+UNION ALL
+SELECT 'scaler', s.name, t.placement, t.cluster, t.queues
+FROM halfstep.scaler s CROSS JOIN LATERAL (
+    SELECT r.placement, r.cluster, r.queues FROM jsonb_to_recordset(s.targets) AS r (placement text, cluster text, queues text[])
+    UNION ALL SELECT NULL, NULL, NULL WHERE s.targets IS NULL
+) t
+WHERE s.seen_at > clock_timestamp() - interval '60 seconds';

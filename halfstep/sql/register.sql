@@ -3,8 +3,8 @@
 WITH asked AS (
     SELECT max(drain_requested_at) AS at FROM halfstep.worker WHERE id = %(follows)s::uuid
 ), worker AS (
-    INSERT INTO halfstep.worker (id, name, host, pid, version, placement, queues, slots, drain_requested_at)
-    SELECT %(worker)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(placement)s, %(queues)s::text[], %(slots)s, at FROM asked
+    INSERT INTO halfstep.worker (id, name, host, pid, version, placement, cluster, queues, slots, drain_requested_at)
+    SELECT %(worker)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(placement)s, %(cluster)s, %(queues)s::text[], %(slots)s, at FROM asked
 ), served AS (  -- from now on tasks of every queue may name it
     INSERT INTO halfstep.cluster (name, queue) SELECT %(cluster)s, '' WHERE %(cluster)s <> '' ON CONFLICT DO NOTHING
 ), lease AS (

@@ -9,6 +9,8 @@ from halfstep.events import WORDS
 WORDS |= {
     "scaler.started": (logging.INFO, "Scaler {name} answers on {address} ({security})."),
     "scaler.ready": (logging.INFO, "The demand was read for the first time; ready."),
+    "scaler.refused": (logging.WARNING, "ScaledObject {namespace}/{name} is refused ({code}): {sentence}"),
+    "scaler.refusals_unsaid": (logging.WARNING, "{count} more refusals were not told here; see halfstep doctor."),
     "scaler.broken": (logging.ERROR, "A part of the scaler has failed ({part}); leaving, to be started anew."),
     "scaler.stopping": (logging.INFO, "Stopping: streams end, calls in flight are answered."),
     "scaler.stopped": (logging.INFO, "Scaler {name} has stopped."),

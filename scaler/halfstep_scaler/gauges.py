@@ -15,10 +15,11 @@ from halfstep_scaler.objects import ScaledObject
 class Gauges:
     """registry: where they are registered; one `Gauges` a registry."""
 
-    def __init__(self, registry: CollectorRegistry, *, age: Callable[[], float | None]) -> None:
+    def __init__(self, registry: CollectorRegistry, *, age: Callable[[], float | None], refused: Callable[[], int]) -> None:
         rpc, wanted, old = names.SCALER_RPC, names.SCALER_WANTED, names.SCALER_SNAPSHOT_AGE
         self._seconds = Histogram(rpc.name, rpc.help, rpc.labels, buckets=names.RPC_BUCKETS, registry=registry)
         self._wanted = Gauge(wanted.name, wanted.help, wanted.labels, registry=registry)
+        Gauge(names.SCALER_REFUSED.name, names.SCALER_REFUSED.help, registry=registry).set_function(refused)
         Gauge(old.name, old.help, registry=registry).set_function(lambda: nan if (known := age()) is None else known)
 
     def timer(self, method: str) -> Callable[[float], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -9,6 +10,7 @@ from math import isfinite
 from halfstep.demand import Bounds
 from halfstep.errors import InvalidSettings
 from halfstep.names import check_queue_name
+from halfstep.visible import visible_line
 from halfstep_scaler.errors import InvalidReference
 
 OF_KEDA = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile", "caCert", "tlsClientCert", "tlsClientKey"})
@@ -18,10 +20,16 @@ FROM_ENV = "FromEnv"
 PLACEMENTS = ("worker", "pod")
 POLICIES = ("backlog", "latency")
 MOST_SENTENCES = 5
+MOST_SHOWN = 40
+"""Characters of a stranger's word."""
+MOST_UNKNOWN = 3
+UNSEEN = {"queues": "*", "maxReplicas": str(10_000), "targetWait": "1"}
+"""What stands for a value that only KEDA can read, from a variable; of other keys the default."""
 MOST_QUEUES = 100
 MOST_REPLICAS = 10_000
 MOST_SLOTS = 20_000
 LONGEST_WAIT = 7 * 24 * 3600.0
+_CLUSTER = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,62})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +45,21 @@ class Target:
 
 
 def parse_metadata(metadata: Mapping[str, str]) -> Target:
-    """The target. Raises InvalidReference with one sentence for each mistake."""
+    """The target. Raises InvalidReference with one sentence for each mistake, whatever the order of the keys."""
     sheet = _Sheet(metadata)
     placement = sheet.choice("placement", PLACEMENTS)
     slots = {"worker": sheet.number("slots", 2, 1, MOST_SLOTS), "pod": sheet.number("podsPerLauncher", 2000, 1, MOST_SLOTS)}
     target = Target(sheet.queues(), placement, sheet.cluster(), sheet.bounds(slots[placement]), sheet.target_wait())
-    if sheet.mistakes:
-        raise InvalidReference(" ".join(sheet.mistakes[:MOST_SENTENCES]))
+    if mistakes := [*sheet.mistakes, *sheet.unknown()]:
+        more = [f"And {len(mistakes) - MOST_SENTENCES} more mistakes."] if len(mistakes) > MOST_SENTENCES else []
+        raise InvalidReference(" ".join(mistakes[:MOST_SENTENCES] + more))
     return target
+
+
+def before_variables(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a ScaledObject, with something in the place of each value that KEDA reads from a variable."""
+    unseen = {key: UNSEEN.get(key.removesuffix(FROM_ENV), "") for key in metadata if key.endswith(FROM_ENV)}
+    return {**metadata, **unseen}
 
 
 class _Sheet:
@@ -53,7 +68,8 @@ class _Sheet:
     def __init__(self, metadata: Mapping[str, str]) -> None:
         self.mistakes: list[str] = []
         self._values: dict[str, str] = {}
-        for key, value in metadata.items():
+        self._unknown: list[str] = []
+        for key, value in sorted(metadata.items()):
             self._take(key, value.strip())
 
     def _take(self, key: str, value: str) -> None:
@@ -62,11 +78,19 @@ class _Sheet:
         if name in OF_KEDA:
             return
         if name not in KEYS:
-            self.mistakes.append(f"There is no metadata key {_shown(key)}; known are {', '.join(KEYS)}.")
+            self._unknown.append(key)
         elif name in self._values:
             self.mistakes.append(f"{name} and {name}{FROM_ENV} are both given; leave one out.")
         else:
             self._values[name] = value
+
+    def unknown(self) -> list[str]:
+        """One sentence for all keys that nobody reads, if there are such."""
+        if not self._unknown:
+            return []
+        named = ", ".join(map(_shown, self._unknown[:MOST_UNKNOWN]))
+        more = f" and {len(self._unknown) - MOST_UNKNOWN} more" if len(self._unknown) > MOST_UNKNOWN else ""
+        return [f"There is no metadata key {named}{more}; known are {', '.join(KEYS)}."]
 
     def queues(self) -> frozenset[str] | None:
         """Names between commas, or * for all."""
@@ -104,8 +128,8 @@ class _Sheet:
     def cluster(self) -> str:
         """As the queue knows it: "" is the default one."""
         value = self._values.get("cluster", "")
-        if len(value) > 253 or not value.isprintable():
-            self.mistakes.append(f"cluster is the name of a cluster, not {_shown(value)}.")
+        if not _CLUSTER.fullmatch(value):
+            self.mistakes.append(f"cluster is the name of a cluster (1 to 63 letters, digits, . - _), not {_shown(value)}.")
         return "" if value == "default" else value
 
     def bounds(self, slots: int) -> Bounds:
@@ -137,11 +161,13 @@ class _Sheet:
 
 def _seconds(text: str) -> float | None:
     try:
-        value = float(text)
+        value = float(text) if text.isascii() and "_" not in text else 0.0  # as other languages read numbers
     except ValueError:
         return None
     return value if isfinite(value) and 0 < value <= LONGEST_WAIT else None
 
 
 def _shown(value: str) -> str:
-    return repr(value if len(value) <= 40 else value[:40] + "…")
+    """In quotes, its invisible characters as escapes, cut."""
+    seen = visible_line(value[: MOST_SHOWN + 1])
+    return f"'{seen if len(seen) <= MOST_SHOWN else seen[:MOST_SHOWN] + '…'}'"

@@ -10,9 +10,10 @@ from fnmatch import fnmatchcase
 
 from halfstep.demand import Steady
 from halfstep_scaler.answers import wanted
-from halfstep_scaler.errors import InvalidReference, NotAllowed
+from halfstep_scaler.errors import InvalidReference, NotAllowed, Refused
 from halfstep_scaler.metadata import Target, parse_metadata
 from halfstep_scaler.proto.externalscaler_pb2 import ScaledObjectRef
+from halfstep_scaler.refusals import Refusals
 from halfstep_scaler.snapshot import Snapshot
 
 MOST_OBJECTS = 5_000
@@ -57,13 +58,14 @@ class AllowList:
 
 
 class ScaledObjects:
-    """`find` for every call. `on_change` is called when there is a new target."""
+    """`find` for every call. `on_change` is called when there is a new target. `refusals`: what could not be found lately."""
 
     def __init__(self, allow: AllowList, *, clock: Callable[[], float], on_change: Callable[[], None]) -> None:
         self._allow = allow
         self._clock = clock
         self._on_change = on_change
         self._known: OrderedDict[Key, ScaledObject] = OrderedDict()
+        self.refusals = Refusals(clock=clock)
         self.targets: frozenset[Target] = frozenset()
         """What to measure for. Replaced as a whole by the event loop, read by the reader's thread."""
 
@@ -100,8 +102,13 @@ class ScaledObjects:
         ]
 
     def _admit(self, key: Key, ref: ScaledObjectRef) -> ScaledObject:
-        self._allow.check(ref)
-        known = ScaledObject(ref.namespace, ref.name, parse_metadata(ref.scalerMetadata))
+        try:
+            self._allow.check(ref)
+            known = ScaledObject(ref.namespace, ref.name, parse_metadata(ref.scalerMetadata))
+        except Refused as refused:
+            self.refusals.note(ref.namespace, ref.name, refused)
+            raise
+        self.refusals.forget(ref.namespace, ref.name)
         self._known[key] = known
         if len(self._known) > MOST_OBJECTS:
             self._known.popitem(last=False)

@@ -16,9 +16,10 @@ from halfstep.ownership import warn_of_superuser
 from halfstep.scaling import ScalingBook
 from halfstep_scaler.line import Line
 from halfstep_scaler.metadata import Target
+from halfstep_scaler.refusals import Refusal
 from halfstep_scaler.settings import ScalerSettings
 from halfstep_scaler.snapshot import Means, Snapshot, snapshot_of
-from halfstep_scaler.waiting import WaitingList, idle_queues
+from halfstep_scaler.waiting import WaitingList, idle_queues, standing
 
 RETRY_SECONDS = 0.5
 GAP_SECONDS = 0.01
@@ -30,15 +31,21 @@ LEAST_CAP = 1_000
 
 
 class Reader(threading.Thread):
-    """Runs until `stop`. targets: what to measure for, asked every time; publish: called in this thread."""
+    """Runs until `stop`. targets: what to measure for; refused: who is not; asked every time. publish: called in this thread."""
 
     def __init__(
-        self, settings: ScalerSettings, *, targets: Callable[[], Iterable[Target]], publish: Callable[[Snapshot], None]
+        self,
+        settings: ScalerSettings,
+        *,
+        targets: Callable[[], Iterable[Target]],
+        publish: Callable[[Snapshot], None],
+        refused: Callable[[], Iterable[Refusal]] = tuple,
     ) -> None:
         super().__init__(name="reader", daemon=True)
         self._settings = settings
         self._targets = targets
         self._publish = publish
+        self._refused = refused
         limits = ConnectionSettings("halfstep scaler", connect_timeout=2, statement_timeout=settings.query_seconds)
         self._line = Line(settings.database_url, limits)
         self._book = ScalingBook(self._line)
@@ -82,7 +89,9 @@ class Reader(threading.Thread):
         try:
             with self._line.asking():
                 snapshot = self._read()
-                added = self._waiting.tell(idle_queues(self._targets(), snapshot), now=begun)
+                targets = list(self._targets())
+                said = standing(targets, self._refused())
+                added = self._waiting.tell(idle_queues(targets, snapshot), now=begun, standing=said)
         except HalfstepError as error:
             return self._failed(error)
         self._succeeded()

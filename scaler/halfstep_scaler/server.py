@@ -64,11 +64,14 @@ class Scaler:
         self._vitals = Vitals()
         self._monitoring = Monitoring(settings, registry, self._vitals)
         self._board = Board(max_age=settings.max_age, clock=time.monotonic)
-        self._gauges = Gauges(registry, age=lambda: self._board.age)
         self._objects = ScaledObjects(AllowList(settings.allowed), clock=time.monotonic, on_change=lambda: self._reader.hint())
+        refusals = self._objects.refusals
+        self._gauges = Gauges(registry, age=lambda: self._board.age, refused=lambda: len(refusals.listed))
         streams = Streams(self._board, settings, clock=time.monotonic)
         self._service = ScalerService(self._objects, self._board, streams, gauges=self._gauges, clock=time.monotonic)
-        self._reader = Reader(settings, targets=lambda: self._objects.targets, publish=self._publish)
+        self._reader = Reader(
+            settings, targets=lambda: self._objects.targets, publish=self._publish, refused=lambda: refusals.listed
+        )
         self._care = Care(settings.database_url, idle=lambda: self._board.is_idle)
         listen_url = settings.listen_url or settings.database_url
         self._listener = HintListener(listen_url, lambda _: self._reader.hint(), settings=LISTENER) if settings.notify else None
@@ -161,6 +164,7 @@ class Scaler:
             self._pilot.note(self._wishes.of(snapshot))
 
     def _forget(self) -> None:
+        self._objects.refusals.age()
         gone = self._objects.forget()
         for namespace, name in {(one.namespace, one.name) for one in gone} - self._objects.names():
             self._gauges.forget(namespace, name)

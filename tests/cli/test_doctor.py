@@ -26,6 +26,8 @@ NAMES = [
     "clock",
     "workers",
     "queues",
+    "unserved",
+    "scaled objects",
     "partitions",
     "default partitions",
 ]

@@ -102,15 +102,15 @@ def test_mistakes_and_strangers_are_refused_in_a_sentence(
 ) -> None:
     channel = channels(start_scaler(allow=["shop/work*", "team-*/w"]).address)
     invalid = Keda(channel, {"queues": "a b", "slots": "0"})
-    for call in (invalid.is_active, invalid.spec, invalid.metrics):
+    for call in (invalid.is_active, invalid.metrics):
         code, sentence = refusal(call)
         assert (code, sentence.count(".")) == (grpc.StatusCode.INVALID_ARGUMENT, 2)
     assert invalid.activity().end() is grpc.StatusCode.INVALID_ARGUMENT
     for namespace, name in (("shop", "other"), ("team-a", "workers"), ("else", "w")):
-        code, sentence = refusal(Keda(channel, namespace=namespace, name=name).spec)
+        code, sentence = refusal(Keda(channel, namespace=namespace, name=name).metrics)
         assert code is grpc.StatusCode.PERMISSION_DENIED
         assert f"{namespace}/{name}" in sentence
-    assert refusal(Keda(channel, namespace="a/b", name="*").spec)[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert refusal(Keda(channel, namespace="a/b", name="*").metrics)[0] is grpc.StatusCode.INVALID_ARGUMENT
     assert Keda(channel, namespace="team-a", name="w").is_active() is False
 
 

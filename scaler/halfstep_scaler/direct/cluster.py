@@ -18,7 +18,7 @@ from halfstep_scaler.direct.steering import Json, Name
 
 CALL_SECONDS = 5.0
 CONNECT_SECONDS = 2.0
-PAGE_PODS = 500
+PAGE_SIZE = 500
 MERGE = "application/merge-patch+json"
 
 
@@ -62,6 +62,11 @@ class Cluster:
             raise
         return found
 
+    def scaled_objects(self, namespace: str = "") -> list[Json]:
+        """Those of one namespace, or all."""
+        within = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+        return self._list(f"/apis/keda.sh/v1alpha1{within}/scaledobjects", {})
+
     def scale(self, namespace: str, deployment: str) -> Scale:
         """As it is now."""
         return _scale(self._call("GET", _scale_path(namespace, deployment)))
@@ -73,11 +78,13 @@ class Cluster:
 
     def pods(self, namespace: str, selector: str) -> list[Json]:
         """All of them."""
+        return self._list(f"/api/v1/namespaces/{quote(namespace)}/pods", {"labelSelector": selector})
+
+    def _list(self, path: str, query: Mapping[str, str]) -> list[Json]:
         found: list[Json] = []
         more = ""
         while True:
-            query = {"labelSelector": selector, "limit": str(PAGE_PODS)} | ({"continue": more} if more else {})
-            page = self._call("GET", f"/api/v1/namespaces/{quote(namespace)}/pods", query)
+            page = self._call("GET", path, {**query, "limit": str(PAGE_SIZE)} | ({"continue": more} if more else {}))
             found += page.get("items") or []
             more = page["metadata"].get("continue") or ""
             if not more:
@@ -111,9 +118,7 @@ class Cluster:
                 load.load_kube_config(self._kubeconfig, client_configuration=made)
         except Exception as error:  # the file may hold anything, and the library raises whatever it stumbles on
             source = "this pod's service account" if self._kubeconfig is None else f"kubeconfig {self._kubeconfig!r}"
-            raise InvalidSettings(
-                f"To scale directly, the scaler needs the API server; {source} can't be used: {error}"
-            ) from error
+            raise InvalidSettings(f"The API server is needed, and {source} can't be used to reach it: {error}") from error
         self._configuration = made
         self._pool: Any = RESTClientObject(made).pool_manager  # it knows certificates and proxies
 
