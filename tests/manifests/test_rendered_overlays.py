@@ -180,3 +180,20 @@ def test_with_busy_aware_scale_in_the_hpa_takes_no_worker_away(tmp_path: Path) -
     spec = one(found, "ScaledObject", "halfstep-worker")["spec"]
     behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behavior["scaleDown"] == {"selectPolicy": "Disabled"}
+
+
+def test_in_production_a_launcher_stays_so_that_no_pod_is_held_for_want_of_one(
+    rendered: list[dict[str, Any]], request: Any
+) -> None:
+    spec = one(rendered, "ScaledObject", "halfstep-launcher")["spec"]
+    stays = "production" in request.node.callspec.id
+    assert spec["minReplicaCount"] == 1
+    assert ("idleReplicaCount" not in spec) == stays
+    assert one(rendered, "ScaledObject", "halfstep-worker")["spec"]["idleReplicaCount"] == 0
+
+
+def test_nothing_stands_in_the_way_of_a_node_drain_but_our_own_budgets(rendered: list[dict[str, Any]]) -> None:
+    budgets = {each["metadata"]["name"] for each in rendered if each["kind"] == "PodDisruptionBudget"}
+    assert budgets <= {"halfstep-scaler", "halfstep-pgbouncer"}, (
+        "a budget for pods of tasks would make a drain wait for every task"
+    )

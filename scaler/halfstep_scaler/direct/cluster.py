@@ -118,7 +118,7 @@ class Cluster:
                 load.load_kube_config(self._kubeconfig, client_configuration=made)
         except Exception as error:  # the file may hold anything, and the library raises whatever it stumbles on
             source = "this pod's service account" if self._kubeconfig is None else f"kubeconfig {self._kubeconfig!r}"
-            raise InvalidSettings(f"The API server is needed, and {source} can't be used to reach it: {error}") from error
+            raise InvalidSettings(f"This needs the API server; {source} can't be used: {error}") from error
         self._configuration = made
         self._pool: Any = RESTClientObject(made).pool_manager  # it knows certificates and proxies
 
