@@ -13,13 +13,19 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from halfstep.database import Database
 from halfstep.producer import enqueue
 from halfstep.scaling import ScalingBook
+from halfstep.visible import visible_line
+from halfstep_cli.commands.scaled_objects import Looking
+from halfstep_cli.commands.scaled_objects import _findings as findings_of
 from halfstep_scaler.direct import cluster
 
 Json = dict[str, Any]
+WORDS = ("type", "status", "metadata", "spec", "triggers", "conditions", "queues", "scalerAddress", "message", "reason")
 ALL = [{"placement": "worker", "cluster": "", "queues": None}]
 
 
@@ -271,6 +277,10 @@ FAILS: dict[str, tuple[int, bytes, str]] = {
     "no KEDA": (404, b"404 page not found", "Is KEDA installed there?"),
     "trouble of its own": (500, b"\xff" * 5000, "status 500"),
     "no JSON": (200, b"<html>", "is no JSON"),
+    "JSON that goes down without end": (200, b"[" * 100_000, "is no JSON"),
+    "no list": (200, b"[]", "is no list of objects"),
+    "a list of another shape": (200, b'{"items": 7}', "is no list of objects"),
+    "a list without metadata": (200, b'{"items": []}', "is no list of objects"),
 }
 
 
@@ -281,6 +291,30 @@ def test_an_api_server_that_answers_with(status: int, body: bytes, words: str, d
     assert said.code == 1
     assert words in lines(said)["kubernetes"]
     assert said.err == ""
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def near(value: Any) -> st.SearchStrategy[Any]:
+    """The value, each part of it now and then something else."""
+    if isinstance(value, dict):
+        return VALUES | st.fixed_dictionaries({key: near(inner) for key, inner in value.items()})
+    if isinstance(value, list):
+        return VALUES | st.tuples(*map(near, value)).map(list)
+    return st.just(value) | VALUES
+
+
+@given(near(scaled(conditions=[condition("Ready", "False")], slots="x")))
+def test_whatever_the_api_server_sends_there_are_findings_of_one_line(found: Any) -> None:
+    objects = [found] if isinstance(found, dict) else []
+    for finding in findings_of(objects, Looking()):
+        assert visible_line(finding.name + finding.detail) == finding.name + finding.detail
+        assert len(finding.detail) < 600
 
 
 def test_a_cluster_that_is_not_there_is_a_finding_and_no_traceback(halfstep, tmp_path: Path, monkeypatch) -> None:

@@ -84,7 +84,7 @@ def _refused(trigger: Mapping[str, Any]) -> str:
     from halfstep_scaler.metadata import before_variables, parse_metadata
 
     metadata = {str(key): str(value) for key, value in trigger["metadata"].items()}
-    if sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items()) > MOST_BYTES:
+    if sum(len((key + value).encode(errors="replace")) for key, value in metadata.items()) > MOST_BYTES:
         return f"The metadata are longer than {MOST_BYTES // 1024} KiB, so no scaler takes them."
     try:
         parse_metadata(before_variables(metadata))
@@ -98,7 +98,7 @@ def _conditions(found: Mapping[str, Any]) -> list[str]:
     listed = status.get("conditions") if isinstance(status, dict) else None
     said = []
     for each in listed if isinstance(listed, list) else ():
-        if isinstance(each, dict) and (each.get("type"), each.get("status")) in _WRONG:
+        if isinstance(each, dict) and [each.get("type"), each.get("status")] in _WRONG:
             said.append(f"{each['type']} is {each['status']} ({each.get('reason')}): {each.get('message')}")
     return said
 
@@ -134,7 +134,7 @@ def _kubeconfig(looking: Looking, environment: Mapping[str, str]) -> str | None:
     return looking.kubeconfig or environment.get(KUBECONFIG) or (str(usual) if usual.is_file() else None)
 
 
-_WRONG = {("Ready", "False"), ("Ready", "Unknown"), ("Fallback", "True")}
+_WRONG = [["Ready", "False"], ["Ready", "Unknown"], ["Fallback", "True"]]
 _ADVICE = {
     401: "Log in to the cluster anew, or give --kubeconfig.",
     403: "Use an account that may list scaledobjects.keda.sh; --namespace asks for those of one namespace only.",

@@ -85,8 +85,11 @@ class Cluster:
         more = ""
         while True:
             page = self._call("GET", path, {**query, "limit": str(PAGE_SIZE)} | ({"continue": more} if more else {}))
-            found += page.get("items") or []
-            more = page["metadata"].get("continue") or ""
+            try:
+                found += page.get("items") or []
+                more = page["metadata"].get("continue") or ""
+            except (AttributeError, KeyError, TypeError) as error:
+                raise ApiError(f"The answer to GET {path} is no list of objects.", status=200) from error
             if not more:
                 return found
 
@@ -131,7 +134,7 @@ class Cluster:
             raise refused(f"{method} {path} was answered with status {answer.status}: {_said(answer.data)}", status=answer.status)
         try:
             return json.loads(answer.data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ApiError(f"The answer to {method} {path} is no JSON.", status=answer.status) from error
 
     def _send(self, method: str, path: str, body: Json | None) -> urllib3.BaseHTTPResponse:
