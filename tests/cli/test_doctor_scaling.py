@@ -197,6 +197,7 @@ WRONG: dict[str, tuple[Json, str]] = {
     "an unknown key": (scaled(queue="etl"), "There is no metadata key 'queue'; known are"),
     "a key twice": (scaled(queuesFromEnv="Q"), "queues and queuesFromEnv are both given"),
     "an unknown key from a variable": (scaled(slotFromEnv="S"), "There is no metadata key 'slotFromEnv'"),
+    "a cluster for workers": (scaled(cluster="gpu"), "cluster gpu is for placement pod"),
     "a number where text belongs": (scaled(slots=0), "slots is a whole number from 1 to 20000, not '0'."),
     "a list where text belongs": (scaled(slots=["4"]), "slots is a whole number"),
     "more than a call may hold": (scaled(queues="q" * 70_000), "longer than 64 KiB"),

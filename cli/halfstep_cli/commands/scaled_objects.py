@@ -79,7 +79,7 @@ def _mistakes(found: Mapping[str, Any], address: str) -> list[str]:
 
 
 def _refused(trigger: Mapping[str, Any]) -> str:
-    """What the scaler would say, if it refuses this trigger."""
+    """What the scaler would say, if it refuses this trigger; or why no task is ever like what it asks for."""
     from halfstep_scaler.errors import Refused
     from halfstep_scaler.metadata import before_variables, parse_metadata
 
@@ -87,9 +87,11 @@ def _refused(trigger: Mapping[str, Any]) -> str:
     if sum(len((key + value).encode(errors="replace")) for key, value in metadata.items()) > MOST_BYTES:
         return f"The metadata are longer than {MOST_BYTES // 1024} KiB, so no scaler takes them."
     try:
-        parse_metadata(before_variables(metadata))
+        target = parse_metadata(before_variables(metadata))
     except Refused as refused:
         return str(refused)
+    if target.placement == "worker" and target.cluster:
+        return f"cluster {target.cluster} is for placement pod: tasks for workers name no cluster, so nothing is ever scaled."
     return ""
 
 
