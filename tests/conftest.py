@@ -42,7 +42,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("tests")
 
-TOGETHER = ("test_plans.py", "test_keda_end_to_end.py", "test_keda_metrics.py")
+TOGETHER = ("test_plans.py", "test_keda_end_to_end.py", "test_keda_metrics.py", "test_keda_refusals.py")
 """Files with a preparation that is too dear to be made by several workers."""
 
 FOLDER = "HALFSTEP_TEST_FOLDER"
