@@ -14,6 +14,17 @@ DEPLOY_SECONDS = 60.0
 """What a task names may come with a deploy: it is looked for again after 30 to 60 s, so three attempts span 60 s at least."""
 
 
+class Before(NamedTuple):
+    """What a launcher looks up of a task before it makes its pod. labels: names and texts of those that were asked for.
+
+    ooms: earlier attempts that ran out of memory. limit: the memory limit that the first of their pods had, if it is known.
+    """
+
+    labels: tuple[tuple[str, str], ...] = ()
+    ooms: int = 0
+    limit: str | None = None
+
+
 class Claim(NamedTuple):
     """A task that this worker holds, under the token of the exchange that claimed it. `args` is JSON text.
 
@@ -40,6 +51,7 @@ class Claim(NamedTuple):
     """Where an adopted attempt's pod is, and its uid once the API server had acknowledged it."""
     pod_kept: bool = False
     """A create call of an owner before the last may still arrive: the pod's name must stay taken."""
+    before: Before = Before()
 
 
 LONGEST_RUN = 3.2e9

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from halfstep.claims import Claim, Exchanged, Turn
+from halfstep.claims import Before, Claim, Exchanged, Turn
 from halfstep.database import Database, Row
 from halfstep.installation import check_home, read_installation
 from halfstep.queue import LONE_DEATHS, claim_of
@@ -122,6 +122,14 @@ class PodBook:
             )  # fmt: skip
             found |= {row["attempt_id"]: _past(row) for row in rows}
         return found
+
+    def befores(self, claims: Sequence[Claim], labels: Sequence[str]) -> dict[str, Before]:
+        """By attempt: what is to be known of its task before its pod is made. labels: names of those that are wanted."""
+        rows = self.database.run(
+            "befores", ids=[c.id for c in claims], attempts=[c.attempt for c in claims], names=[c.attempt_id for c in claims],
+            labels=list(labels),
+        )  # fmt: skip
+        return {row["attempt_id"]: Before(tuple(row["labels"].items()), row["ooms"], row["limit"]) for row in rows}
 
     def unknown(self, attempts: Sequence[str]) -> set[str]:
         """Which of these attempts nobody has ever intended in this database."""

@@ -29,7 +29,8 @@ def marked(case: str, **args: Any) -> str:
 class Ground:
     """One database, one fake cluster with a node, and the launchers that a test starts there. Close it at the end."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, **pods: Any) -> None:
+        """pods: keys under `pods` in the clusters file."""
         self.url, self.folder = url, folder
         self.database = Database(url)
         self.reports = Reports(self.database)
@@ -41,7 +42,15 @@ class Ground:
         self.log = folder / "launchers.log"
         self._clusters = folder / "clusters.yaml"
         self._clusters.write_text(
-            f"default:\n  kubeconfig: {self.fake.kubeconfig(folder)}\n  namespace: {NAMESPACE}\n  pods:\n    image: runtime\n"
+            json.dumps(
+                {
+                    "default": {
+                        "kubeconfig": self.fake.kubeconfig(folder),
+                        "namespace": NAMESPACE,
+                        "pods": {"image": "runtime"} | pods,
+                    }
+                }
+            )
         )
         self.launchers: list[subprocess.Popen[bytes]] = []
 

@@ -116,3 +116,27 @@ def test_the_launchers_files_can_be_read_by_the_launcher() -> None:
     assert clusters[""].in_cluster
     assert clusters[""].namespace == "halfstep-tasks"
     assert read_policy(MANIFESTS / "base" / "launcher" / "policy.yaml").images == ("*",)
+
+
+@pytest.mark.parametrize("file", ["base/launcher/clusters.yaml", "components/pull-secret/clusters.yaml"])
+@pytest.mark.parametrize(
+    ("resources", "memory"),
+    [
+        pytest.param({}, ("128Mi", "1Gi"), id="a task that says nothing"),
+        pytest.param(
+            {"requests": {"memory": "2Gi"}}, ("2Gi", "2Gi"), id="a request above the namespace's limit for who names none"
+        ),
+        pytest.param({"requests": {"memory": "512Mi"}}, ("512Mi", "1Gi"), id="a request below it"),
+        pytest.param({"limits": {"memory": "64Mi"}}, ("64Mi", "64Mi"), id="a limit below the default request"),
+    ],
+)
+def test_a_request_alone_gets_a_limit_that_holds_it(file: str, resources: Any, memory: tuple[str, str]) -> None:
+    from halfstep_worker.kubernetes.clusters import read_clusters
+    from halfstep_worker.kubernetes.manifest import build
+    from halfstep_worker.kubernetes.request import read_pod
+    from halfstep_worker.kubernetes.values import Identity
+
+    request = read_pod({"image": "x", "resources": resources})
+    identity = Identity("i", "0b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c11", 1, 1, "default", "pod")
+    found = build(request, identity, read_clusters(MANIFESTS / file, {})[""].pods).pod["spec"]["containers"][0]["resources"]
+    assert (found["requests"]["memory"], found["limits"]["memory"]) == memory

@@ -40,6 +40,8 @@ def test_an_image_alone_gives_a_restricted_pod():
                 "halfstep.io/installation": IDENTITY.installation,
                 "halfstep.io/attempt": IDENTITY.attempt_id.lower(),
                 "halfstep.io/task": "42",
+                "halfstep.io/queue": "etl",
+                "halfstep.io/operator": "pod",
             },
             "annotations": {
                 "halfstep.io/queue": "etl",
@@ -203,6 +205,8 @@ def test_our_marks_survive_any_template(template, labels):
         "halfstep.io/installation": IDENTITY.installation,
         "halfstep.io/attempt": IDENTITY.attempt_id.lower(),
         "halfstep.io/task": "42",
+        "halfstep.io/queue": "etl",
+        "halfstep.io/operator": "pod",
     }
     assert labels.items() <= metadata["labels"].items()
     assert pod["spec"]["restartPolicy"] == "Never"

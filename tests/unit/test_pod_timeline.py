@@ -55,6 +55,44 @@ def test_a_running_pod_takes_four_kilobytes() -> None:
     assert _bytes(pods) / len(pods) < 4096
 
 
+def full(resources: Any) -> dict[str, Any]:
+    """A pod as launchers make them, with these resources."""
+    there = pod()
+    there["metadata"]["labels"] |= {
+        "halfstep.io/queue": "etl",
+        "halfstep.io/operator": "python",
+        "halfstep.io/function": "jobs.f",
+    }
+    there["metadata"]["annotations"]["halfstep.io/function"] = "jobs:f"
+    there["spec"]["containers"][0]["resources"] = resources
+    return there
+
+
+def test_memory_and_labels_make_it_no_larger() -> None:
+    resources = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+    pods = [trim(full(resources)) for _ in range(20)]
+    assert _bytes(pods) / len(pods) < 4096
+    assert sorted(pods[0]["metadata"]["labels"]) == ["halfstep.io/attempt", "halfstep.io/installation", "halfstep.io/task"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "memory"),
+    [
+        pytest.param({"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}}, {"request": "1Gi", "limit": "2Gi"}, id="both"),
+        pytest.param({"limits": {"memory": "2Gi", "cpu": 1}}, {"limit": "2Gi"}, id="a limit alone"),
+        pytest.param({"requests": {"memory": 1024}}, {"request": "1024"}, id="a number"),
+        pytest.param({"limits": {"cpu": 1}}, None, id="no memory"),
+        pytest.param({"limits": {"memory": "much\x00"}}, None, id="what is no amount"),
+        pytest.param({"limits": {"memory": ["1Gi"]}, "requests": 3}, None, id="no text, and no object"),
+        pytest.param({"limits": {"memory": "1" * 10_000}}, None, id="an amount that is too long"),
+        pytest.param([], None, id="a list"),
+    ],
+)
+def test_the_memory_of_main_is_told_as_the_api_server_has_it(resources: Any, memory: Any) -> None:
+    for seen in (full(resources), trim(full(resources))):
+        assert facts(seen).memory == memory
+
+
 def test_ours_are_the_only_labels_that_are_kept() -> None:
     kept = trim(pod())["metadata"]
     assert sorted(kept["labels"]) == ["halfstep.io/attempt", "halfstep.io/installation", "halfstep.io/task"]

@@ -116,6 +116,9 @@ def test_what_passes_is_tried_later(fake: FakeCluster, api: ClusterApi, said: Sa
     assert len(fake.calls("create")) == 1
 
 
+ABOVE = 'Invalid value: "2Gi": must be less than or equal to memory limit of 1Gi'
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -129,6 +132,10 @@ def test_what_passes_is_tried_later(fake: FakeCluster, api: ClusterApi, said: Sa
         ),
         (Says(404, 'namespaces "jobs" not found', "NotFound"), 'refused it: namespaces "jobs" not found'),
         (Says(400, "strict decoding error: unknown field"), "strict decoding error"),
+        (
+            Says(422, 'Pod "hs-a1" is invalid', causes=(("spec.containers[0].resources.requests", ABOVE),)),
+            f"{ABOVE}. A container without a limit gets that of its namespace's LimitRange: give a limit, too, under 'limits'",
+        ),
         (Says(413, body=b"Request entity too large:\n limit is 3145728"), "Request entity too large: limit is 3145728"),
     ],
 )

@@ -31,6 +31,7 @@ ATTEMPTS = (
     Column("attempt", "number", right=True),
     Column("outcome", "outcome"),
     Column("reason", "reason"),
+    Column("memory", "memory"),
     Column("worker", "worker"),
     Column("started", "started_at", time=True),
     Column("ended", "ended_at", time=True),
@@ -82,7 +83,7 @@ def show(session: Session, task: TaskId, json: Json = False) -> None:
     show_fields(_texts(FIELDS, found) | (_texts(POD_FIELDS, pod) if pod is not None else {}))
     if attempts:
         print()
-        show_table(ATTEMPTS, attempts, empty="")
+        show_table(*_with_memory(attempts), empty="")
 
 
 def retry(session: Session, tasks: TaskIds) -> int:
@@ -146,6 +147,19 @@ def _labels(task: dict[str, Any]) -> str:
     return compact(labels)
 
 
+def _with_memory(attempts: list[dict[str, Any]]) -> tuple[Sequence[Column], list[dict[str, Any]]]:
+    """The table of attempts; with the memory of their pods, where there is any."""
+    told = [attempt | {"memory": readable(partial(_memory, attempt.get("pod") or {}))} for attempt in attempts]
+    shown = any(attempt["memory"] for attempt in told)
+    return [column for column in ATTEMPTS if shown or column.key != "memory"], told
+
+
+def _memory(pod: dict[str, Any]) -> str:
+    """Request and limit, or the one that there is."""
+    memory = pod.get("memory") or {}
+    return plain(" / ".join(dict.fromkeys(str(memory[word]) for word in ("request", "limit") if word in memory)))
+
+
 def _steps(pod: dict[str, Any]) -> str:
     """How long each step of its start took to come."""
     return ", ".join(f"{step} {when(pod[step])}" for step in POD_STEPS if pod.get(step))
@@ -178,6 +192,7 @@ POD_FIELDS: dict[str, Callable[[Any], str]] = {
     "cluster": lambda pod: plain(pod["cluster"]),
     "node": lambda pod: plain(pod.get("node")),
     "class": lambda pod: plain(pod.get("class")),
+    "memory": _memory,
     "exit code": lambda pod: plain(pod.get("exit_code")),
     "pod's steps": _steps,
 }

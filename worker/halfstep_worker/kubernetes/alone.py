@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from halfstep_worker.kubernetes.names import DOMAIN, MAIN
+from halfstep_worker.kubernetes.names import MAIN, is_ours
 from halfstep_worker.kubernetes.objects import inside, listed
 from halfstep_worker.kubernetes.values import Pod
 
@@ -37,7 +37,7 @@ def alone(metadata: Pod, spec: Pod) -> Iterator[str]:
 def _strangers(metadata: Pod, spec: Pod) -> Iterator[str]:
     """Annotations too: they tell webhooks and nodes to add containers, mounts and hooks."""
     annotations = inside(metadata, "annotations")
-    yield from (f"annotation '{key}'" for key in annotations if not key.startswith(f"{DOMAIN}/") and annotations[key] is not None)
+    yield from (f"annotation '{key}'" for key in annotations if not is_ours(key) and annotations[key] is not None)
     yield from (f"'{key}'" for key, value in spec.items() if key not in _SPEC and _is_given(value))
     for container in listed(spec, "containers"):
         if container.get("name") != MAIN:

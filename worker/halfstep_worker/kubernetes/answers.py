@@ -9,6 +9,7 @@ from typing import Any
 
 from halfstep.errors import HalfstepError
 from halfstep_worker.children.storable import plain
+from halfstep_worker.kubernetes.advice import advised
 from halfstep_worker.kubernetes.objects import inside, listed
 from halfstep_worker.kubernetes.values import Created, CreateOutcome, Refused, TryLater
 
@@ -90,7 +91,7 @@ def created(reply: Reply, *, where: str) -> CreateOutcome:
     said = message_of(reply.body)
     delay = _delay(reply, said)
     if delay is None:
-        return Refused(f"The API server of {where} refused it: {said}")
+        return Refused(f"The API server of {where} refused it: {advised(said)}")
     return TryLater(f"The API server of {where} takes it later (status {reply.status}): {said}", delay, reply.status >= 500)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from halfstep.errors import InvalidSettings
 from halfstep_worker.kubernetes.defaults import PodDefaults, SecretKey
+from halfstep_worker.kubernetes.launcher_defaults import KEYS, check_task_labels, read_defaults
+from halfstep_worker.kubernetes.reserved import CONNECTIONS, OWN_VARIABLES
 from halfstep_worker.kubernetes.shapes import CLUSTER, NAMESPACE
 from halfstep_worker.kubernetes.yamlfile import check_keys, read_mapping, string_map, strings
 
@@ -32,6 +34,8 @@ _PODS: dict[str, type | tuple[type, ...]] = {
     "connections": dict,
     "source": str,
     "source_volume": dict,
+    "defaults": dict,
+    "task_labels": list,
 }
 _SECRET: dict[str, type | tuple[type, ...]] = {"secret": str, "key": str}
 
@@ -87,7 +91,11 @@ def read_clusters(file: Path | None, environment: Mapping[str, str]) -> dict[str
     """
     if file is None:
         return {"": _around_us(environment)}
-    found = [_cluster(name, value, file.parent) for name, value in read_mapping(file, "clusters file").items()]
+    given = read_mapping(file, "clusters file")
+    try:
+        found = [_cluster(name, value, file.parent) for name, value in given.items()]
+    except InvalidSettings as error:
+        raise InvalidSettings(f"In the clusters file {file}: {error}") from None
     if not found:
         raise InvalidSettings(f"The clusters file {file} names no cluster.")
     return {cluster.name: cluster for cluster in found}
@@ -156,16 +164,31 @@ def _pods(where: str, value: Any, namespace: str) -> PodDefaults:
     given = _given(where, value, _PODS)
     if given.get("source_volume") and not given.get("source"):
         raise InvalidSettings(f"'source_volume' in {where} needs 'source', the folder that it is mounted at.")
+    labels = strings(where, "task_labels", given.get("task_labels"))
+    check_task_labels(where, labels)
+    inner = f"'defaults' of {where}"
+    under, on_oom = read_defaults(inner, _given(inner, given.get("defaults"), KEYS))
     return PodDefaults(
         namespace=namespace,
         image=given.get("image"),
         image_pull_policy=given.get("image_pull_policy"),
         image_pull_secrets=strings(where, "image_pull_secrets", given.get("image_pull_secrets")),
-        env=string_map(where, "env", given.get("env")),
+        env=_env(where, given.get("env")),
         connections={str(name).lower(): _secret(where, str(name), key) for name, key in given.get("connections", {}).items()},
         source=given.get("source"),
         source_volume=given.get("source_volume", {}),
+        under=under,
+        on_oom=on_oom,
+        task_labels=labels,
     )
+
+
+def _env(where: str, value: Any) -> dict[str, str]:
+    found = string_map(where, "env", value)
+    for name in found:
+        if name in OWN_VARIABLES or name.startswith(CONNECTIONS):
+            raise InvalidSettings(f"The variable {name} in {where} is set by halfstep itself; take it out of 'env'.")
+    return found
 
 
 def _secret(where: str, name: str, value: Any) -> SecretKey:

@@ -8,6 +8,7 @@ from pathlib import Path
 from halfstep_worker.desk import Outgoing
 from halfstep_worker.kubernetes.api import ClusterApi
 from halfstep_worker.kubernetes.clusters import Cluster
+from halfstep_worker.kubernetes.defaults import PodDefaults
 from halfstep_worker.kubernetes.flightlogs import FlightLogs, Lines, LogDone
 from halfstep_worker.kubernetes.flights import Flights
 from halfstep_worker.kubernetes.inbox import Answer, Calls, Inbox
@@ -41,6 +42,11 @@ class Cockpit:
     def wake_fd(self) -> int:
         """Readable when `turn` has something to do."""
         return self._inbox.wake_fd
+
+    @property
+    def defaults(self) -> PodDefaults:
+        """What the launcher puts into pods here."""
+        return self._cluster.pods
 
     def start(self, installation: str, lease_left: Callable[[], float]) -> None:
         """Watches and reads from now on."""

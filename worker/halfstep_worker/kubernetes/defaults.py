@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from halfstep_worker.kubernetes.more_memory import MoreMemory
+
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
@@ -17,7 +19,7 @@ class SecretKey:
 
 @dataclass(frozen=True, slots=True)
 class PodDefaults:
-    """The launcher's own part. Only `namespace` counts for operator `pod`; the rest is for other operators' pods."""
+    """The launcher's own part. From `image` to `source_volume` it is the runtime's, and not for pods of operator `pod`."""
 
     namespace: str = "halfstep-tasks"
     """Where pods are made that name no namespace."""
@@ -35,3 +37,9 @@ class PodDefaults:
     """The source folder in the pod."""
     source_volume: Mapping[str, Any] = field(default_factory=dict)
     """The volume mounted there, without its name; empty: the folder is in the image."""
+    under: Mapping[str, Any] = field(default_factory=dict)
+    """Laid under what each task asks for: part of a manifest (launcher_defaults.py)."""
+    on_oom: MoreMemory | None = None
+    """How memory grows in pods whose tasks say nothing of that."""
+    task_labels: tuple[str, ...] = ()
+    """The labels of tasks that their pods get, too."""

@@ -14,6 +14,7 @@ from halfstep.pods import Past, PodBook, PodRow
 from halfstep_worker.desk import Desk, Incoming
 from halfstep_worker.exchanger import Exchanger
 from halfstep_worker.heartbeat import Pulse
+from halfstep_worker.kubernetes.defaults import PodDefaults
 from halfstep_worker.kubernetes.twins import twins
 from halfstep_worker.settings import WorkerSettings
 
@@ -24,8 +25,9 @@ ADOPT_BATCH = 100
 class PodExchanger(Exchanger):
     """Pods outlive their launcher: what it still holds when it leaves is handed over, not released."""
 
-    def __init__(self, settings: WorkerSettings, desk: Desk, pulse: Pulse) -> None:
+    def __init__(self, settings: WorkerSettings, desk: Desk, pulse: Pulse, defaults: PodDefaults | None = None) -> None:
         super().__init__(settings, desk, pulse)
+        self._defaults = defaults or PodDefaults()
         self._book = PodBook(self._database)
         self._adopt_at = 0.0
         self._making: dict[str, Claim] = {}
@@ -87,12 +89,23 @@ class PodExchanger(Exchanger):
 
     def _accept(self, claims: list[Claim]) -> None:
         """What was claimed before, by a dead launcher or by a lost reply, comes with its past: the loop never sees it without."""
+        claims = self._with_befores(claims)
         known = [claim for claim in claims if claim.pod_namespace is not None]
         pasts = self._pasts(known) if known else {}
         if claims:
             self._making |= {claim.attempt_id: claim for claim in claims if claim.pod_uid is None}
             self._ledger.accept(claims)
             self._desk.deliver(Incoming(claims=claims, pasts=pasts))
+
+    def _with_befores(self, claims: list[Claim]) -> list[Claim]:
+        """What most pods are made without is looked up for those that need it, beside the exchange."""
+        labels = self._defaults.task_labels
+        asking = [claim for claim in claims if labels or (claim.attempt > 1 and self._may_grow(claim))]
+        found = self._book.befores(asking, labels) if asking else {}
+        return [claim._replace(before=found[claim.attempt_id]) if claim.attempt_id in found else claim for claim in claims]
+
+    def _may_grow(self, claim: Claim) -> bool:
+        return self._defaults.on_oom is not None or "on_oom" in claim.args
 
     def _pasts(self, claims: list[Claim]) -> dict[str, Past]:
         """Of a log that can't be read nothing is known; the others' pasts are."""

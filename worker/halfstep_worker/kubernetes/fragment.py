@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from halfstep_worker.kubernetes.names import MAIN
@@ -14,6 +15,7 @@ _SPEC = {
     "tolerations": "tolerations",
     "affinity": "affinity",
     "priority_class": "priorityClassName",
+    "runtime_class": "runtimeClassName",
     "active_deadline_seconds": "activeDeadlineSeconds",
     "grace_seconds": "terminationGracePeriodSeconds",
     "init_containers": "initContainers",
@@ -47,7 +49,7 @@ def _main(given: dict[str, Any]) -> Pod:
         {
             "name": MAIN,
             **{theirs: given[ours] for ours, theirs in _MAIN.items() if ours in given},
-            "env": [*_env(given["env"]), *_variables("secret", given), *_variables("config_map", given)],
+            "env": [*variables_of(given["env"]), *_variables("secret", given), *_variables("config_map", given)],
             "envFrom": [*given["env_from"], *_whole("secret", given), *_whole("config_map", given)],
             "resources": {kind: _texts(quantities) for kind, quantities in given["resources"].items()},
             "volumeMounts": [*given["volume_mounts"], *_mounts("secret", given), *_mounts("config_map", given)],
@@ -56,7 +58,8 @@ def _main(given: dict[str, Any]) -> Pod:
     )
 
 
-def _env(values: dict[str, str]) -> list[Pod]:
+def variables_of(values: Mapping[str, str]) -> list[Pod]:
+    """As a container's `env` has them."""
     return [{"name": name, "value": value} for name, value in values.items()]
 
 

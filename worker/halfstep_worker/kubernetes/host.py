@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from halfstep_worker.kubernetes.names import MAIN
 from halfstep_worker.kubernetes.objects import inside, listed
 from halfstep_worker.kubernetes.values import Pod
 
@@ -22,6 +23,11 @@ def containers_of(pod: Pod) -> list[Pod]:
     """All of them: init and ephemeral containers too."""
     spec = pod["spec"]
     return [item for key in _CONTAINERS for item in listed(spec, key)]
+
+
+def main_of(pod: Pod) -> Pod:
+    """The task's own container."""
+    return next(container for container in pod["spec"]["containers"] if container["name"] == MAIN)
 
 
 def volumes_of(pod: Pod) -> list[Pod]:

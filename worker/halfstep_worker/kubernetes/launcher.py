@@ -31,7 +31,7 @@ class Launcher:
         self._cockpit = cockpit
         self._desk = Desk()
         self._pulse = Pulse()
-        self._exchanger = PodExchanger(settings, self._desk, self._pulse)
+        self._exchanger = PodExchanger(settings, self._desk, self._pulse, cockpit.defaults)
         metrics = WorkerMetrics(settings, self._pulse, leaves=lambda: self._drain_wanted)
         self._membership = Membership(settings, self._desk, self._pulse, self._exchanger, metrics)
         self._drain_wanted = False

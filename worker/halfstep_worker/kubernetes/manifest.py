@@ -9,32 +9,37 @@ from typing import Any
 from halfstep.errors import InvalidTask
 from halfstep_worker.kubernetes.alone import alone
 from halfstep_worker.kubernetes.defaults import PodDefaults
-from halfstep_worker.kubernetes.host import containers_of, volumes_of
+from halfstep_worker.kubernetes.fragment import variables_of
+from halfstep_worker.kubernetes.host import main_of
 from halfstep_worker.kubernetes.jsontext import json_of
+from halfstep_worker.kubernetes.labels import label_value
+from halfstep_worker.kubernetes.launcher_defaults import default_env, lay_under
 from halfstep_worker.kubernetes.merge import merge
 from halfstep_worker.kubernetes.names import (
     ATTEMPT,
     DEFAULT_CONTAINER,
     DOMAIN,
     FINALIZER,
+    FUNCTION,
     INSTALLATION,
     MAIN,
     OPERATOR,
     QUEUE,
     TASK,
+    TASK_LABELS,
+    is_ours,
     pod_name,
 )
 from halfstep_worker.kubernetes.request import PodRequest
 from halfstep_worker.kubernetes.reserved import relabelling, reserved, reserved_in_main
+from halfstep_worker.kubernetes.restricted import GRACE_SECONDS, operator_defaults, spec_defaults
+from halfstep_worker.kubernetes.runtime_part import TASK_FOLDER, connections_of, pull_secrets, pulls_for_others, runtime_part
 from halfstep_worker.kubernetes.values import Identity, Pod
 
-BODY = ["python", "-m", "halfstep_worker.kubernetes.body"]
-TASK_FOLDER = "/halfstep/task"
 TASK_FILE = "task.json"
-GRACE_SECONDS = 30
 LONGEST_GRACE = 31_536_000
-_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
-_TASK_VOLUME, _SOURCE_VOLUME, _TMP_VOLUME = "halfstep-task", "halfstep-source", "halfstep-tmp"
+LONGEST_MARK = 4096
+"""Characters of an annotation of ours."""
 _COPIED = ("configMap", "downwardAPI", "emptyDir", "image", "projected", "secret")
 """Volumes of which each pod has its own, or one that nothing can change."""
 
@@ -45,7 +50,7 @@ class Plan:
 
     pod: Pod
     asked: Pod
-    """The pod without the launcher's own image, connections and volumes: all that is in it, the task asked for.
+    """The pod without the launcher's own defaults, image, connections and volumes: all that is in it, the task asked for.
 
     The launcher's pull secrets are in it where they would also pull images that the task names.
     """
@@ -58,9 +63,10 @@ class Plan:
 def build(request: PodRequest, identity: Identity, defaults: PodDefaults) -> Plan:
     """For operator `pod`. InvalidTask: neither the arguments nor the template name an image."""
     pod = _asked(request, identity, defaults, {})
-    if not _main(pod).get("image"):
+    if not main_of(pod).get("image"):
         raise InvalidTask(f"The pod has no image: give the argument 'image', or a template whose container '{MAIN}' has one.")
-    return Plan(pod, asked=pod, objection=next(reserved(_from_template(request.template)["spec"]), None))
+    objection = next(reserved(_from_template(request.template)["spec"]), None)
+    return Plan(_laid(pod, request, defaults), asked=pod, objection=objection)
 
 
 def build_operator_pod(request: PodRequest, identity: Identity, defaults: PodDefaults, *, task: Mapping[str, Any]) -> Plan:
@@ -69,12 +75,12 @@ def build_operator_pod(request: PodRequest, identity: Identity, defaults: PodDef
     `task` is what the body reads (task.json): JSON, with the operator's `args`. InvalidTask: no image, or a connection that
     has no Secret here.
     """
-    asked = _asked(request, identity, defaults, _operator_defaults())
-    connections = _connections(request, defaults, task)
-    ours = _ours(asked, identity, defaults, connections)
-    judged = merge(asked, {"spec": _pull_secrets(defaults)}) if _pulls_for_others(asked) else asked
+    asked = _asked(request, identity, defaults, merge(operator_defaults(), default_env(defaults.under)))
+    connections = connections_of(request, defaults, task)
+    ours = runtime_part(asked, identity, defaults, connections)
+    judged = merge(asked, {"spec": pull_secrets(defaults)}) if pulls_for_others(asked) else asked
     objections = _objections(request, defaults, connections, asked)
-    return Plan(merge(asked, ours), judged, _config_map(asked, task), next(objections, None))
+    return Plan(merge(_laid(asked, request, defaults), ours), judged, _config_map(asked, task), next(objections, None))
 
 
 def owned_by(config_map: Pod, uid: str) -> Pod:
@@ -92,6 +98,12 @@ def _asked(request: PodRequest, identity: Identity, defaults: PodDefaults, under
     return _marked({"metadata": metadata, "spec": spec}, identity, request.namespace or defaults.namespace)
 
 
+def _laid(asked: Pod, request: PodRequest, defaults: PodDefaults) -> Pod:
+    """With the launcher's own defaults under it, which no null of the task's takes away."""
+    _, wanted = _wanted(request)
+    return lay_under(asked, defaults.under, token_is_said="automountServiceAccountToken" in wanted)
+
+
 def _wanted(request: PodRequest) -> tuple[Pod, Pod]:
     """Metadata and spec as the task has them, without defaults and marks."""
     template = _from_template(request.template)
@@ -101,7 +113,7 @@ def _wanted(request: PodRequest) -> tuple[Pod, Pod]:
 
 def _layered(template: Pod, wanted: Pod, under: Pod) -> Pod:
     """Defaults lie lowest, so that a null above takes them away; which they are depends on what is asked for."""
-    spec = _spec_defaults(merge(template, wanted))
+    spec = spec_defaults(merge(template, wanted))
     for layer in (under, template, wanted):
         spec = merge(spec, layer)
     grace = spec.get("terminationGracePeriodSeconds", GRACE_SECONDS)
@@ -135,61 +147,13 @@ def _one_account(spec: Pod) -> Pod:
     return {"serviceAccountName": old} | rest if old else rest
 
 
-# -- defaults: restricted, as the Pod Security Standards have it
-
-
-def _spec_defaults(asked: Pod) -> Pod:
-    root = _is_root(asked.get("securityContext"))
-    return {
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "enableServiceLinks": False,
-        "automountServiceAccountToken": asked.get("serviceAccountName") not in (None, "", "default"),
-        "securityContext": {
-            "runAsNonRoot": not root,
-            "runAsUser": 1000,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        **{key: [_container_defaults(item) for item in asked[key]] for key in _CONTAINERS if asked.get(key)},
-    }
-
-
-def _container_defaults(asked: Pod) -> Pod:
-    """Who asks for user 0 or for privileges gets no contradiction from us."""
-    security: Pod = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    own = asked.get("securityContext")
-    if isinstance(own, dict) and own.get("privileged"):
-        security = {}
-    if _is_root(own):
-        security["runAsNonRoot"] = False
-    return {"name": asked["name"], "terminationMessagePolicy": "FallbackToLogsOnError", "securityContext": security}
-
-
-def _is_root(security: object) -> bool:
-    return isinstance(security, dict) and security.get("runAsUser") == 0
-
-
-def _operator_defaults() -> Pod:
-    """A root file system that can't be written, and a folder that can."""
-    return {
-        "volumes": [{"name": _TMP_VOLUME, "emptyDir": {}}],
-        "containers": [
-            {
-                "name": MAIN,
-                "env": [{"name": "HOME", "value": "/tmp"}],
-                "volumeMounts": [{"name": _TMP_VOLUME, "mountPath": "/tmp"}],
-                "securityContext": {"readOnlyRootFilesystem": True},
-            }
-        ],
-    }
-
-
 # -- our marks
 
 
 def _marked(pod: Pod, identity: Identity, namespace: str) -> Pod:
     """With what is ours and can't be overridden: name, namespace, labels, finalizer, one run only."""
     numbers = {"HALFSTEP_TASK_ID": str(identity.task_id), "HALFSTEP_ATTEMPT": str(identity.attempt)}
-    once = {"restartPolicy": "Never", "containers": [{"name": MAIN, "env": _variables(numbers)}]}
+    once = {"restartPolicy": "Never", "containers": [{"name": MAIN, "env": variables_of(numbers)}]}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -200,7 +164,11 @@ def _marked(pod: Pod, identity: Identity, namespace: str) -> Pod:
 
 def _metadata(metadata: Pod, identity: Identity, namespace: str) -> Pod:
     labels = {INSTALLATION: identity.installation, ATTEMPT: identity.attempt_id.lower(), TASK: str(identity.task_id)}
-    annotations = {QUEUE: identity.queue, OPERATOR: identity.operator}
+    told = _told(identity)
+    labels = {key: label_value(text) for key, text in told.items()} | labels
+    annotations = {key: text[:LONGEST_MARK] for key, text in told.items()}
+    if identity.function is not None:  # jobs:train and jobs.train are one function
+        labels[FUNCTION] = label_value(identity.function.replace(":", "."))
     shown = {DEFAULT_CONTAINER: MAIN}
     return {
         "name": pod_name(identity.attempt_id),
@@ -210,44 +178,18 @@ def _metadata(metadata: Pod, identity: Identity, namespace: str) -> Pod:
     }
 
 
+def _told(identity: Identity) -> dict[str, str]:
+    """Whose pod it is, for people and for reports of costs."""
+    function = {} if identity.function is None else {FUNCTION: identity.function}
+    copied = {f"{TASK_LABELS}{name}": text for name, text in identity.labels.items()}
+    return {QUEUE: identity.queue, OPERATOR: identity.operator} | function | copied
+
+
 def _others(marks: Mapping[str, Any] | None) -> Pod:
-    return {key: value for key, value in (marks or {}).items() if not key.startswith(f"{DOMAIN}/") and value is not None}
+    return {key: value for key, value in (marks or {}).items() if not is_ours(key) and value is not None}
 
 
-# -- the launcher's own part of another operator's pod
-
-
-def _ours(asked: Pod, identity: Identity, defaults: PodDefaults, connections: list[Pod]) -> Pod:
-    volumes = [{"name": _TASK_VOLUME, "configMap": {"name": pod_name(identity.attempt_id)}}]
-    mounts = [{"name": _TASK_VOLUME, "mountPath": TASK_FOLDER, "readOnly": True}]
-    env = dict(defaults.env)
-    if defaults.source:
-        env["HALFSTEP_SOURCE"] = defaults.source
-    if defaults.source and defaults.source_volume:
-        volumes.append({**defaults.source_volume, "name": _SOURCE_VOLUME})
-        mounts.append({"name": _SOURCE_VOLUME, "mountPath": defaults.source, "readOnly": True})
-    main = {"name": MAIN, "command": BODY, "args": None, "env": [*_variables(env), *connections], "volumeMounts": mounts}
-    if _main(asked).get("image"):
-        return {"spec": {"volumes": volumes, "containers": [main]}}
-    return {"spec": {"volumes": volumes, "containers": [main | _image(defaults)], **_pull_secrets(defaults)}}
-
-
-def _image(defaults: PodDefaults) -> Pod:
-    if not defaults.image:
-        raise InvalidTask("This launcher has no image for operators in pods: give 'image' under 'pod', or configure one.")
-    policy = {"imagePullPolicy": defaults.image_pull_policy} if defaults.image_pull_policy else {}
-    return {"image": defaults.image, **policy}
-
-
-def _pull_secrets(defaults: PodDefaults) -> Pod:
-    names = [{"name": name} for name in defaults.image_pull_secrets]
-    return {"imagePullSecrets": names} if names else {}
-
-
-def _pulls_for_others(asked: Pod) -> bool:
-    """Whether the runtime's image is pulled beside images of the task's choice: a node tries a pod's pull secrets for all."""
-    others = [item for item in containers_of(asked) if item.get("name") != MAIN]
-    return not _main(asked).get("image") and bool(others or any(volume.get("image") for volume in volumes_of(asked)))
+# -- another operator's pod
 
 
 def _objections(request: PodRequest, defaults: PodDefaults, connections: list[Pod], asked: Pod) -> Iterator[str]:
@@ -262,22 +204,6 @@ def _objections(request: PodRequest, defaults: PodDefaults, connections: list[Po
         yield from relabelling(wanted)
 
 
-def _connections(request: PodRequest, defaults: PodDefaults, task: Mapping[str, Any]) -> list[Pod]:
-    """As references: the value goes from the Secret into the container, and nowhere else."""
-    named = (task.get("args") or {}).get("connection")
-    names = dict.fromkeys([*([named] if isinstance(named, str) else []), *request.connections])
-    return [_connection(name.lower(), defaults) for name in names]
-
-
-def _connection(name: str, defaults: PodDefaults) -> Pod:
-    found = defaults.connections.get(name)
-    if found is None:
-        known = ", ".join(sorted(defaults.connections)) or "none"
-        raise InvalidTask(f"This launcher has no Secret for connection '{name}'; known: {known}.")
-    reference = {"secretKeyRef": {"name": found.secret, "key": found.key}}
-    return {"name": f"HALFSTEP_CONNECTION_{name.upper()}", "valueFrom": reference}
-
-
 def _config_map(asked: Pod, task: Mapping[str, Any]) -> Pod:
     metadata = {key: asked["metadata"][key] for key in ("name", "namespace")}
     ours = {key: value for key, value in asked["metadata"]["labels"].items() if key.startswith(f"{DOMAIN}/")}
@@ -290,13 +216,5 @@ def _config_map(asked: Pod, task: Mapping[str, Any]) -> Pod:
     }
 
 
-def _main(pod: Pod) -> Pod:
-    return next(container for container in pod["spec"]["containers"] if container["name"] == MAIN)
-
-
 def _items(spec: Pod, key: str) -> list[Pod]:
     return spec.get(key) or []
-
-
-def _variables(values: Mapping[str, str]) -> list[Pod]:
-    return [{"name": name, "value": value} for name, value in values.items()]

@@ -15,7 +15,8 @@ from halfstep_worker.kubernetes.clusters import Cluster
 from halfstep_worker.kubernetes.fields import OF_EVERY_POD, ON_REQUEST, fields_of, known_fields
 from halfstep_worker.kubernetes.host import APPARMOR, containers_of, host_access, root_access, volumes_of
 from halfstep_worker.kubernetes.images import read_image
-from halfstep_worker.kubernetes.names import DEFAULT_CONTAINER, DOMAIN
+from halfstep_worker.kubernetes.launcher_defaults import default_amount, default_resources, with_resources
+from halfstep_worker.kubernetes.names import DEFAULT_CONTAINER, is_ours
 from halfstep_worker.kubernetes.objects import inside, listed, number
 from halfstep_worker.kubernetes.quantities import quantity
 from halfstep_worker.kubernetes.references import references, wants_token
@@ -103,7 +104,7 @@ class LauncherPolicy:
             yield from (_not_allowed(what, "allow_host_access: true") for what in host_access(pod))
         if not self.allow_root:
             yield from (_not_allowed(what, "allow_root: true") for what in root_access(pod))
-        yield from self._amounts(pod)
+        yield from self._amounts(with_resources(pod, cluster.pods.under), cluster)
         yield from self._marks(pod)
         yield from self._nodes(pod)
         yield from self._graces(pod)
@@ -159,8 +160,20 @@ class LauncherPolicy:
         elif not any(found.fits(pattern) for pattern in self.images):
             yield _not_listed(f"Image '{image}'", "images")
 
-    def _amounts(self, pod: Pod) -> Iterator[str]:
-        for resource, most in self.max_resources.items():
+    def most(self, cluster: Cluster) -> dict[str, Decimal]:
+        """The most of each resource that a pod there may take: what the launcher gives by itself, tasks may ask for, too."""
+        if not self.max_resources:
+            return {}
+        under = cluster.pods.under
+        found = dict(self.max_resources)
+        for name in default_resources(under):
+            if name in found or name not in UNBOUNDED:
+                found[name] = max(found.get(name, Decimal(0)), quantity(default_amount(under, name)) or Decimal(0))
+        return found
+
+    def _amounts(self, pod: Pod, cluster: Cluster) -> Iterator[str]:
+        allowed = self.most(cluster)
+        for resource, most in allowed.items():
             amount = total(pod, resource)
             if isinstance(amount, str):
                 yield f"{amount} needs a limit of {resource}, as the launcher's policy has 'max_resources'."
@@ -169,13 +182,13 @@ class LauncherPolicy:
             elif sizes(pod, resource) > most:
                 yield f"The sizes of the pod's volumes take more {resource} than the launcher's policy allows in 'max_resources'."
         for resource in dict.fromkeys(named(pod)) if self.max_resources else ():
-            if resource not in self.max_resources and resource not in UNBOUNDED:
+            if resource not in allowed and resource not in UNBOUNDED:
                 yield _not_listed(f"Resource '{resource}'", "max_resources")
 
     def _marks(self, pod: Pod) -> Iterator[str]:
         for kind, noun in (("labels", "Label"), ("annotations", "Annotation")):
             for key in inside(pod["metadata"], kind):
-                if key != DEFAULT_CONTAINER and not key.startswith(f"{DOMAIN}/") and not self._allows_mark(kind, key):
+                if key != DEFAULT_CONTAINER and not is_ours(key) and not self._allows_mark(kind, key):
                     yield _not_listed(f"{noun} '{key}'", kind)
 
     def _allows_mark(self, kind: str, key: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from halfstep.errors import InvalidTask
 from halfstep_worker.kubernetes.fragment import as_pod
+from halfstep_worker.kubernetes.more_memory import MoreMemory, check_memory, memory_of, read_more_memory
 from halfstep_worker.kubernetes.reserved import reserved
 from halfstep_worker.kubernetes.shapes import check_shapes
 from halfstep_worker.kubernetes.template import check_template, read_template
@@ -37,6 +38,7 @@ _COMMON = (
     Argument("tolerations", (list,), default=[]),
     Argument("affinity", (dict,), default={}),
     Argument("priority_class", (str,)),
+    Argument("runtime_class", (str,)),
     Argument("active_deadline_seconds", (int,)),
     Argument("labels", (dict,), default={}),
     Argument("annotations", (dict,), default={}),
@@ -45,6 +47,7 @@ _COMMON = (
     Argument("on_finish", (str,), default="delete"),
     Argument("grace_seconds", (int,)),
     Argument("startup_timeout", (float,), default=STARTUP_SECONDS),
+    Argument("on_oom", (dict,)),
     Argument("template", (str, dict)),
 )
 ARGUMENTS = (_COMMON[0], Argument("command", (list,)), Argument("arguments", (list,)), *_COMMON[1:])
@@ -67,6 +70,8 @@ class PodRequest:
     """`delete`, `keep` or `keep_on_failure`: what becomes of the pod after its verdict."""
     startup_timeout: float = STARTUP_SECONDS
     """How long the main container may take to start."""
+    on_oom: MoreMemory | None = None
+    """How its memory grows after it ran out; None: as the launcher's defaults say."""
     connections: Sequence[str] = ()
     """Named connections that another operator's pod needs beside the one in its argument `connection`."""
     wanted: Pod = field(default_factory=dict)
@@ -120,6 +125,8 @@ def _check(given: dict[str, Any]) -> None:
     check_shapes(given)
     if given.get("template") is not None:
         check_template(given["template"])
+    if given.get("on_oom") is not None and any(memory_of(given.get("resources") or {})):
+        check_memory(read_more_memory(given["on_oom"]), given["resources"])
 
 
 def _request(given: dict[str, Any], source: Path | None) -> PodRequest:
@@ -130,6 +137,7 @@ def _request(given: dict[str, Any], source: Path | None) -> PodRequest:
         namespace=given["namespace"],
         on_finish=given["on_finish"],
         startup_timeout=float(given["startup_timeout"]),
+        on_oom=None if given["on_oom"] is None else read_more_memory(given["on_oom"]),
         connections=tuple(given.get("connections", ())),
         wanted=as_pod(given),
         template={} if given["template"] is None else read_template(given["template"], source),

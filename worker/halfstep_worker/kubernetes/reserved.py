@@ -15,6 +15,8 @@ VOLUMES = "halfstep-"
 """What the names of our volumes begin with."""
 VARIABLES = "HALFSTEP_"
 """What the names of our variables begin with, in pods of other operators than `pod`."""
+CONNECTIONS = f"{VARIABLES}CONNECTION_"
+"""And those of named connections' URLs."""
 OWN_VARIABLES = ("HALFSTEP_TASK_ID", "HALFSTEP_ATTEMPT")
 """Those of every pod."""
 _RELABELLING = ("fsGroup", "seLinuxOptions")

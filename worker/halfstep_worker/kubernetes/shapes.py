@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from halfstep.errors import InvalidTask
-from halfstep_worker.kubernetes.names import DOMAIN, MAIN
+from halfstep_worker.kubernetes.more_memory import read_more_memory
+from halfstep_worker.kubernetes.names import MAIN, is_ours
 from halfstep_worker.operators.arguments import check_strings, word_for
 
 POD_SECURITY = frozenset(
@@ -79,8 +80,9 @@ def _variables(name: str, values: dict[str, Any]) -> None:
 def _marks(name: str, values: dict[str, Any]) -> None:
     _map_of_strings(name, values)
     for key in values:
-        if key.startswith(f"{DOMAIN}/"):
-            raise InvalidTask(f"'{key}' in argument '{name}' of operator 'pod' begins with {DOMAIN}/, which is halfstep's own.")
+        if is_ours(key):
+            domain = key.partition("/")[0]
+            raise InvalidTask(f"'{key}' in argument '{name}' of operator 'pod' begins with {domain}/, which is halfstep's own.")
 
 
 def _objects(name: str, values: list[Any], *, needs: Sequence[str] = ()) -> None:
@@ -175,6 +177,10 @@ def _namespace(name: str, value: str) -> None:
         raise InvalidTask(f"Argument '{name}' of operator 'pod' is no name for a namespace: small letters, digits and - only.")
 
 
+def _more_memory(name: str, value: dict[str, Any]) -> None:
+    read_more_memory(value)
+
+
 _SHAPES: dict[str, Callable[[str, Any], None]] = {
     "image": _no_blanks,
     "image_pull_policy": _one_of("Always", "IfNotPresent", "Never"),
@@ -194,6 +200,8 @@ _SHAPES: dict[str, Callable[[str, Any], None]] = {
     "security_context": _security,
     "service_account": _no_blanks,
     "priority_class": _no_blanks,
+    "runtime_class": _no_blanks,
+    "on_oom": _more_memory,
     "node_selector": _map_of_strings,
     "tolerations": _objects,
     "labels": _marks,

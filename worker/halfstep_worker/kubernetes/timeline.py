@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from sys import intern
 from typing import Any
 
-from halfstep_worker.kubernetes.names import ATTEMPT, DOMAIN, MAIN
+from halfstep_worker.kubernetes.names import ATTEMPT, DOMAIN, FUNCTION, MAIN, OPERATOR, QUEUE
 from halfstep_worker.kubernetes.objects import inside, listed, whole
 from halfstep_worker.kubernetes.pending import MESSAGE_CHARACTERS, waiting_reason
+from halfstep_worker.kubernetes.quantities import quantity
 from halfstep_worker.kubernetes.reading import condition, containers, image, main, meta, phase, spec, state, status
 from halfstep_worker.kubernetes.values import Pod
 
@@ -19,6 +21,9 @@ _SPEC = ("nodeName", "activeDeadlineSeconds", "terminationGracePeriodSeconds")
 _STATUS = ("phase", "reason", "startTime", "observedGeneration")
 _CONDITION = ("type", "status", "reason", "lastTransitionTime")
 _CONDITIONS = ("DisruptionTarget", "PodScheduled", "PodReadyToStartContainers", "Initialized")
+_UNREAD = {"labels": (QUEUE, OPERATOR, FUNCTION), "annotations": (FUNCTION,)}
+"""Marks of ours that are for others to read."""
+_AMOUNTS = {"request": "requests", "limit": "limits"}
 _STATES = {
     "waiting": ("reason", "message"),
     "running": ("startedAt",),
@@ -37,6 +42,8 @@ class PodFacts:
     node: str | None
     phase: str | None
     image: str | None
+    memory: dict[str, str] | None
+    """`request` and `limit` of the main container, as the API server has them; those that a namespace lends, too."""
     created: str | None
     scheduled: str | None
     """A node was chosen."""
@@ -69,6 +76,7 @@ def facts(pod: Pod, *, pulled: str | None = None) -> PodFacts:
         node=spec(pod).get("nodeName"),
         phase=phase(pod) or None,
         image=image(pod),
+        memory=_memory(pod) or None,
         created=meta(pod).get("creationTimestamp"),
         scheduled=_came_true(pod, "PodScheduled"),
         prepared=_came_true(pod, "PodReadyToStartContainers"),
@@ -81,6 +89,16 @@ def facts(pod: Pod, *, pulled: str | None = None) -> PodFacts:
         waiting=waiting_reason(pod),
         restarts=sum(whole(one.get("restartCount")) or 0 for one in containers(pod)),
     )
+
+
+def _memory(pod: Pod) -> dict[str, str]:
+    resources = inside(next((one for one in listed(spec(pod), "containers") if one.get("name") == MAIN), {}), "resources")
+    amounts = {word: _amount(inside(resources, kind).get("memory")) for word, kind in _AMOUNTS.items()}
+    return {word: amount for word, amount in amounts.items() if amount is not None}
+
+
+def _amount(given: Any) -> str | None:
+    return str(given) if quantity(given) is not None else None
 
 
 def pulled_at(events: Iterable[Mapping[str, Any]]) -> str | None:
@@ -115,7 +133,7 @@ def _meta(pod: Pod) -> dict[str, Any]:
     kept = _some(meta(pod), _META + _TIMES)
     for key in ("labels", "annotations"):
         there = inside(meta(pod), key).items()
-        marks = {intern(name): str(value) for name, value in there if name.startswith(f"{DOMAIN}/")}
+        marks = {intern(name): str(value) for name, value in there if name.startswith(f"{DOMAIN}/") and name not in _UNREAD[key]}
         if marks:
             kept[key] = {name: value if name == ATTEMPT else intern(value) for name, value in marks.items()}
     if isinstance(names := meta(pod).get("finalizers"), list) and names:
@@ -127,8 +145,21 @@ def _spec(pod: Pod) -> dict[str, Any]:
     kept = _some(spec(pod), _SPEC)
     for key in ("initContainers", "containers"):
         if there := [one for one in listed(spec(pod), key) if isinstance(one.get("name"), str)]:
-            kept[key] = [_some(one, ("name", "image") if one["name"] == MAIN else ("name",)) for one in there]
+            kept[key] = [_main(one) if one["name"] == MAIN else _some(one, ("name",)) for one in there]
     return kept
+
+
+def _main(container: Pod) -> dict[str, Any]:
+    resources = inside(container, "resources")
+    memory = _resources(*(_amount(inside(resources, kind).get("memory")) for kind in _AMOUNTS.values()))
+    return _some(container, ("name", "image")) | ({"resources": memory} if memory else {})
+
+
+@lru_cache(maxsize=1024)
+def _resources(request: str | None, limit: str | None) -> Pod:
+    """One value for all pods that have the same; nobody changes what is trimmed."""
+    amounts = zip(_AMOUNTS.values(), (request, limit), strict=True)
+    return {kind: {"memory": amount} for kind, amount in amounts if amount is not None}
 
 
 def _is_kept(condition: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,10 @@ class Identity:
     attempt: int
     queue: str
     operator: str
+    function: str | None = None
+    """Of operator `python`."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of the task's, those that its pod gets."""
 
 
 # -- what a create call can come to
