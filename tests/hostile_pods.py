@@ -47,7 +47,7 @@ STRICT = LauncherPolicy(
 POLICIES = {"default": DEFAULT, "strict": STRICT}
 
 
-def cluster_of(namespace: str) -> Cluster:
+def cluster_of(namespace: str, under: Object | None = None) -> Cluster:
     """With everything that a task could reach for: a source volume that can be written, a connection, pull secrets."""
     pods = PodDefaults(
         namespace=namespace,
@@ -56,6 +56,7 @@ def cluster_of(namespace: str) -> Cluster:
         connections={"warehouse": SecretKey("warehouse", "url")},
         source="/source",
         source_volume={"persistentVolumeClaim": {"claimName": "source"}},
+        under=under or {},
     )
     return Cluster(namespace=namespace, pods=pods)
 
@@ -512,10 +513,10 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 
 
-def plan(row: Row, policy: LauncherPolicy, *, namespace: str = "halfstep-tasks") -> Object | str:
-    """The pod of this row, or the sentence that refuses it."""
+def plan(row: Row, policy: LauncherPolicy, *, namespace: str = "halfstep-tasks", under: Object | None = None) -> Object | str:
+    """The pod of this row, or the sentence that refuses it. under: the launcher's defaults."""
     claim = Claim(7, "t", "default", row.operator, json.dumps(row.args), 1, 0, 3, None, 1.0, 60.0, False, False, ATTEMPT)
-    made = Planner(cluster_of(namespace), policy, "3a0a7c9c-51d5-4d3f-9d5c-2f1a63f4e001")(claim)
+    made = Planner(cluster_of(namespace, under), policy, "3a0a7c9c-51d5-4d3f-9d5c-2f1a63f4e001")(claim)
     if isinstance(made, Failed):
         return str(made.error)
     assert made.manifest is not None

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halfstep_worker.kubernetes.launcher_defaults import read_defaults
 from hostile_pods import POLICIES, ROWS, STRICT, TO_SOURCE, Object, bash, in_main, plan, sql, trespasses
 
 
@@ -21,6 +22,27 @@ def test_a_hostile_pod_is_refused_or_harmless(row, name):
         assert isinstance(made, str), made
         assert said in made
         assert "\n" not in made
+
+
+EVERYWHERE, _ = read_defaults(
+    "'defaults'",
+    {
+        "labels": {"cost": "batch"}, "annotations": {"example.com/note": "x"}, "env": {"TZ": "UTC"},
+        "node_selector": {"os": "linux"},
+        "tolerations": [{"key": "tasks", "operator": "Exists"}], "image_pull_secrets": ["reg"], "priority_class": "low",
+        "runtime_class": "gvisor",
+    },
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_defaults_of_the_launcher_change_no_refusal(name):
+    for row in ROWS.values():
+        without, made = plan(row, POLICIES[name]), plan(row, POLICIES[name], under=EVERYWHERE)
+        assert (made if isinstance(made, str) else "a pod") == (without if isinstance(without, str) else "a pod")
+        if not isinstance(made, str):
+            assert made["spec"]["runtimeClassName"] == "gvisor"
+            assert made["spec"]["nodeSelector"]["os"] == "linux"
 
 
 def test_the_table_is_as_long_as_it_is_said_to_be():

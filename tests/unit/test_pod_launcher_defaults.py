@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -10,8 +11,10 @@ from halfstep.claims import Claim
 from halfstep.errors import InvalidSettings
 from halfstep_worker.kubernetes.clusters import read_clusters
 from halfstep_worker.kubernetes.flight import Flight
+from halfstep_worker.kubernetes.fragment import variables_of
 from halfstep_worker.kubernetes.planner import Planner
 from halfstep_worker.kubernetes.policy import LauncherPolicy, read_policy
+from waiting import is_within
 
 CLAIM = Claim(7, "token", "etl", "pod", "{}", 1, 0, 3, None, 1.0, 60.0, False, False, "0b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c11")
 DEFAULTS = {
@@ -180,6 +183,41 @@ def test_a_default_goes_before_what_other_operators_have_by_themselves(plan):
 def test_variables_of_tasks_can_be_made_of_the_launchers(plan):
     names = [item["name"] for item in main_of(plan({"image": "x", "env": {"URL": "$(HTTP_PROXY)/x"}}))["env"]]
     assert names == ["HTTP_PROXY", "TZ", "URL", "HALFSTEP_TASK_ID", "HALFSTEP_ATTEMPT"]
+
+
+@pytest.mark.parametrize(
+    ("env", "order"),
+    [
+        pytest.param({"B": "2", "A": "1"}, ["B", "A"], id="those that name none stay as they are"),
+        pytest.param({"URL": "http://$(HOST)/", "HOST": "h"}, ["HOST", "URL"], id="what is named goes before"),
+        pytest.param({"A": "$(BB)", "BB": "$(CCC)", "CCC": "x"}, ["CCC", "BB", "A"], id="in a chain, too"),
+        pytest.param({"A": "$$(BB)", "BB": "x"}, ["A", "BB"], id="an escaped name is none"),
+        pytest.param({"A": "$$$(BB)", "BB": "x"}, ["BB", "A"], id="a name behind a dollar sign is one"),
+        pytest.param({"A": "$(A)", "B": "x"}, ["A", "B"], id="its own name"),
+        pytest.param({"A": "$(B)", "B": "$(A)", "C": "$(MISSING)"}, ["C", "A", "B"], id="a circle stays a circle"),
+        pytest.param({"A": "$(", "B": "$()", "C": "$(A"}, ["A", "B", "C"], id="halves of names"),
+    ],
+)
+def test_variables_stand_before_those_that_are_made_of_them(plan, env, order):
+    found = [item["name"] for item in main_of(plan({"image": "x", "env": env}, defaults={}))["env"]]
+    assert found[: len(order)] == order
+    assert {name: value for name, value in env_of(plan({"image": "x", "env": env})).items() if name in env} == env
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        pytest.param({f"V{n}": f"$(V{n + 1})" for n in range(5000)} | {"V5000": "x"}, id="a long chain, from its end"),
+        pytest.param({"A": "$(" * 100_000}, id="many halves of names"),
+        pytest.param({"A": "$(" + "a" * 200_000}, id="a long half"),
+        pytest.param({"A": "$" * 200_000 + "(B)", "B": "x"}, id="many dollar signs"),
+        pytest.param({"A": "".join(f"$(V{n})" for n in range(5000))} | {f"V{n}": "x" for n in range(5000)}, id="a value of many"),
+    ],
+)
+def test_no_variables_take_the_launcher_long(env):
+    began = time.monotonic()
+    assert len(variables_of(env)) == len(env)
+    assert is_within(0.5, time.monotonic() - began)
 
 
 def test_only_the_tasks_own_container_gets_variables_and_resources(plan):

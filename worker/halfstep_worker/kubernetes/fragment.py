@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ _MAIN = {
     "command": "command",
     "arguments": "args",
 }
+
+_REFERENCE = re.compile(r"\$\(([^$()]{1,253})\)")
 
 
 def as_pod(given: dict[str, Any]) -> Pod:
@@ -59,8 +62,27 @@ def _main(given: dict[str, Any]) -> Pod:
 
 
 def variables_of(values: Mapping[str, str]) -> list[Pod]:
-    """As a container's `env` has them."""
-    return [{"name": name, "value": value} for name, value in values.items()]
+    """As a container's `env` has them: a list in which a value can be made of variables that stand before it, as `$(NAME)`.
+
+    An object has no order, and PostgreSQL keeps none; so what is named by others goes before them. In a circle nobody does.
+    """
+    waits = {name: _named_in(value) & values.keys() - {name} for name, value in values.items()}
+    users: dict[str, list[str]] = {name: [] for name in values}
+    for name, named in waits.items():
+        for other in named:
+            users[other].append(name)
+    order = [name for name, named in waits.items() if not named]
+    for name in order:  # it grows meanwhile
+        for user in users[name]:
+            waits[user].discard(name)
+            if not waits[user]:
+                order.append(user)
+    return [{"name": name, "value": values[name]} for name in (*order, *(name for name, named in waits.items() if named))]
+
+
+def _named_in(value: str) -> set[str]:
+    """The variables that Kubernetes will look for in a value."""
+    return set(_REFERENCE.findall(value.replace("$$", "")))
 
 
 def _texts(quantities: dict[str, Any]) -> dict[str, str]:
