@@ -291,6 +291,12 @@ def test_the_tasks_own_word_is_judged_as_without_defaults(plan, args, sentence):
             "Container 's' needs a limit",
             id="a sidecar has no default",
         ),
+        pytest.param(
+            "{memory: 2Gi}",
+            {"resources": {"limits": {"example.com/gpu": 1}}},
+            "Resource 'example.com/gpu'",
+            id="a resource of its own",
+        ),
         pytest.param("{cpu: 2}", {}, "Container 'main' needs a limit of cpu", id="a default request is no limit"),
     ],
 )
@@ -298,6 +304,17 @@ def test_a_policys_amounts_are_those_of_the_pod_with_its_defaults(plan, tmp_path
     (tmp_path / "policy.yaml").write_text(f"max_resources: {most}")
     made = plan({"image": "x"} | args, policy=read_policy(tmp_path / "policy.yaml"))
     assert "spec" in made if sentence is None else made.error.startswith(sentence)
+
+
+def test_a_device_that_the_launcher_gives_may_be_asked_for_and_no_second_one(plan, tmp_path):
+    (tmp_path / "policy.yaml").write_text("max_resources: {memory: 2Gi}")
+    policy = read_policy(tmp_path / "policy.yaml")
+    defaults = {"resources": {"limits": {"memory": "1Gi", "example.com/gpu": 1}}}
+    for args in ({}, {"resources": {"limits": {"example.com/gpu": 1}}}):
+        pod = plan({"image": "x"} | args, defaults=defaults, policy=policy)
+        assert main_of(pod)["resources"]["limits"]["example.com/gpu"] == "1"
+    two = plan({"image": "x", "resources": {"limits": {"example.com/gpu": 2}}}, defaults=defaults, policy=policy)
+    assert two.error.startswith("The limits of example.com/gpu of the pod add up to more")
 
 
 # -- how the file is checked

@@ -9,6 +9,7 @@ import pytest
 
 from halfstep.claims import Before, Claim
 from halfstep.database import Database
+from halfstep.errors import DatabaseUnavailable
 from halfstep.outcomes import Retry
 from halfstep.pods import PodBook, PodRow
 from halfstep.producer import enqueue
@@ -19,7 +20,7 @@ from halfstep_worker.kubernetes.defaults import PodDefaults
 from halfstep_worker.kubernetes.exchange import PodExchanger
 from halfstep_worker.kubernetes.more_memory import MoreMemory
 from halfstep_worker.settings import WorkerSettings
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 MakeWorker = Callable[..., Any]
 GROWING = {"image": "x", "resources": {"limits": {"memory": "1Gi"}}, "on_oom": {"memory": "x2", "max": "8Gi"}}
@@ -184,3 +185,29 @@ def test_an_adopted_claim_too_as_its_pod_may_have_to_be_made(
     database.execute("UPDATE halfstep.lease SET dead_at = clock_timestamp()")
     adopted = claimed()
     assert (adopted.attempt_id, adopted.before) == (claim.attempt_id, Before(ooms=1))
+
+
+def test_claims_whose_look_up_failed_come_when_the_database_answers_again(
+    attempts: Any, database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Queue(database).release([attempts("oom")], reason="drain", started=False)
+    look_up, failed = PodBook.befores, []
+
+    def fail_once(self: PodBook, claims: Any, labels: Any) -> Any:
+        if not failed:
+            failed.append(claims)
+            raise DatabaseUnavailable("So the test wants it.")
+        return look_up(self, claims, labels)
+
+    monkeypatch.setattr(PodBook, "befores", fail_once)
+    desk = NotedDesk()
+    desk.aim(10)
+    exchanger = PodExchanger(WorkerSettings(database_url, name="second", placement="pod", slots=10), desk, Pulse())
+    exchanger.register()
+    exchanger.start()
+    try:
+        (claim,) = wait_until(lambda: [c for incoming in desk.noted for c in incoming.claims], what="the claim")
+    finally:
+        exchanger.stop(timeout=PATIENCE)
+    assert failed
+    assert claim.before == Before(ooms=1)

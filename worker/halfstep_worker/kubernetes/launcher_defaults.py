@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from halfstep.errors import InvalidSettings, InvalidTask
+from halfstep_worker.kubernetes.amounts import UNBOUNDED
 from halfstep_worker.kubernetes.fragment import as_pod
 from halfstep_worker.kubernetes.labels import is_key, is_label_name, is_label_value, is_object_name
 from halfstep_worker.kubernetes.merge import merge
@@ -154,16 +156,15 @@ def default_env(under: Mapping[str, Any]) -> Pod:
     return {"containers": [{"name": MAIN, "env": env}]} if env else {}
 
 
-def default_amount(under: Mapping[str, Any], resource: str) -> Any:
-    """The limit of `resource` that the launcher itself gives, or its request; None: neither."""
-    resources = inside(_main(under), "resources")
-    return inside(resources, "limits").get(resource, inside(resources, "requests").get(resource))
-
-
-def default_resources(under: Mapping[str, Any]) -> set[str]:
-    """The resources that the launcher itself gives."""
-    resources = inside(_main(under), "resources")
-    return {name for kind in resources for name in inside(resources, kind)}
+def raised_by_defaults(bounds: Mapping[str, Decimal], under: Mapping[str, Any]) -> dict[str, Decimal]:
+    """A policy's bounds by resource, raised to what the launcher gives by itself: tasks may ask for that, too."""
+    found = dict(bounds)
+    resources = inside(_main(under), "resources") if bounds else {}
+    amounts = inside(resources, "requests") | inside(resources, "limits")
+    for name, amount in amounts.items():
+        if name in bounds or name not in UNBOUNDED:
+            found[name] = max(found.get(name, Decimal(0)), quantity(amount) or Decimal(0))
+    return found
 
 
 def _with(under: Pod, main: Pod) -> Pod:
@@ -187,8 +188,8 @@ def _sized(defaults: Pod, main: Pod) -> Pod:
     return main | {"resources": found}
 
 
-def _number(amount: Any) -> Any:
-    return quantity(amount) or 0
+def _number(amount: Any) -> Decimal:
+    return quantity(amount) or Decimal(0)
 
 
 def _main(pod: Mapping[str, Any]) -> Pod:

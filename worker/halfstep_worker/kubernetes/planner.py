@@ -24,6 +24,7 @@ from halfstep_worker.kubernetes.host import main_of
 from halfstep_worker.kubernetes.jsontext import args_of, json_of
 from halfstep_worker.kubernetes.manifest import Plan, build, build_operator_pod
 from halfstep_worker.kubernetes.more_memory import check_room, grown, memory_of_pod, most_of
+from halfstep_worker.kubernetes.objects import inside
 from halfstep_worker.kubernetes.policy import LauncherPolicy
 from halfstep_worker.kubernetes.request import PodRequest, read_pod, read_settings, split_pod_settings
 from halfstep_worker.kubernetes.restricted import GRACE_SECONDS
@@ -96,7 +97,7 @@ class Planner:
             request = read_pod(args, source=self.source)
             return request, build(request, identity, self.cluster.pods)
         rest, settings = split_pod_settings(args)
-        function = rest.get("function") if claim.operator == "python" else None
+        function = inside(rest).get("function") if claim.operator == "python" else None
         identity = replace(identity, function=function if isinstance(function, str) else None)
         request = read_settings(settings, source=self.source)
         return request, build_operator_pod(

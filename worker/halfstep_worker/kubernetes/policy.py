@@ -15,7 +15,7 @@ from halfstep_worker.kubernetes.clusters import Cluster
 from halfstep_worker.kubernetes.fields import OF_EVERY_POD, ON_REQUEST, fields_of, known_fields
 from halfstep_worker.kubernetes.host import APPARMOR, containers_of, host_access, root_access, volumes_of
 from halfstep_worker.kubernetes.images import read_image
-from halfstep_worker.kubernetes.launcher_defaults import default_amount, default_resources, with_resources
+from halfstep_worker.kubernetes.launcher_defaults import raised_by_defaults, with_resources
 from halfstep_worker.kubernetes.names import DEFAULT_CONTAINER, is_ours
 from halfstep_worker.kubernetes.objects import inside, listed, number
 from halfstep_worker.kubernetes.quantities import quantity
@@ -161,15 +161,8 @@ class LauncherPolicy:
             yield _not_listed(f"Image '{image}'", "images")
 
     def most(self, cluster: Cluster) -> dict[str, Decimal]:
-        """The most of each resource that a pod there may take: what the launcher gives by itself, tasks may ask for, too."""
-        if not self.max_resources:
-            return {}
-        under = cluster.pods.under
-        found = dict(self.max_resources)
-        for name in default_resources(under):
-            if name in found or name not in UNBOUNDED:
-                found[name] = max(found.get(name, Decimal(0)), quantity(default_amount(under, name)) or Decimal(0))
-        return found
+        """The most of each bounded resource that a pod there may take."""
+        return raised_by_defaults(self.max_resources, cluster.pods.under)
 
     def _amounts(self, pod: Pod, cluster: Cluster) -> Iterator[str]:
         allowed = self.most(cluster)
