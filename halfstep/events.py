@@ -29,6 +29,12 @@ WORDS: dict[str, tuple[int, str]] = {
         "What is stored of the pod of task {task} can't be read; it goes on without: {error}",
     ),
     "pod.stumbled": (logging.ERROR, "The launcher stumbled over task {task}, which ends failed, and goes on: {error}"),
+    "pod.events_forbidden": (
+        logging.WARNING,
+        "Why a pod of namespace {namespace} does not start is told only as far as the pod itself says it; "
+        "to tell more the launcher needs the right to list events there: {error}",
+    ),
+    "pod.not_ended": (logging.WARNING, "What still runs in pod {pod}, which is kept, could not be ended: {error}"),
     "pod.garbage": (logging.INFO, "{count} pods that no attempt needs were removed."),
     "pod.twins": (
         logging.ERROR,

@@ -20,7 +20,8 @@ class PodRow:
     """A pod of an attempt. uid None: not acknowledged. facts: for people. keep_seconds: how long its name must stay taken.
 
     token: the writer's claim, without which nothing is written; None: nobody asks.
-    parked_at, running_since: since when the API server has the pod, and since when it runs. Monotonic, of this machine.
+    parked_at, running_since, queued_since: since when its start is waited for, since when it runs, and since when it is held by a
+    quota, a webhook or a scheduling gate. Monotonic, of this machine.
     """
 
     attempt_id: str
@@ -35,13 +36,16 @@ class PodRow:
     token: str | None = None
     parked_at: float | None = None
     running_since: float | None = None
+    queued_since: float | None = None
 
     def as_record(self) -> dict[str, Any]:
         """What `write_pods.sql` reads. Durations are those of this moment: an adopter adds what the database says has passed."""
         now = time.monotonic()
-        lasted = {"waited_seconds": self.parked_at, "ran_seconds": self.running_since}
+        lasted = {"waited_seconds": self.parked_at, "ran_seconds": self.running_since, "queued_seconds": self.queued_since}
         known = {name: round(now - since, 3) for name, since in lasted.items() if since is not None}
-        record = {name: getattr(self, name) for name in self.__slots__ if name not in ("parked_at", "running_since")}
+        record = {
+            name: getattr(self, name) for name in self.__slots__ if name not in ("parked_at", "running_since", "queued_since")
+        }
         return record | {"facts": None if self.facts is None else self.facts | known}
 
 

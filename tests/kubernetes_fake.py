@@ -1,7 +1,7 @@
 """A fake API server for faults that a real one can't be made to show. Real HTTP on loopback; pods live in memory.
 
 It answers like the real one for the calls that a launcher makes. `meet` scripts faults: the next calls of a verb (create, get,
-list, watch, log, delete, patch) meet them, one each.
+list, watch, log, delete, patch, events) meet them, one each.
 """
 
 from __future__ import annotations
@@ -218,6 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
             return {"POST": "create", "PATCH": "patch", "DELETE": "delete"}[self.command]
         if self._query.get("watch") == "true":
             return "watch"
+        if self._where[1] == "events":
+            return "events"
         return {2: "list", 3: "get", 4: "log"}[len(self._where)]
 
     def _is_there(self) -> bool:
@@ -257,6 +259,8 @@ class _Handler(BaseHTTPRequestHandler):
                     return 200, json.dumps(store.get(namespace, kind, name[0])).encode()
                 case "list":
                     return 200, json.dumps(store.page(namespace, self._query)).encode()
+                case "events":
+                    return 200, json.dumps({"kind": "EventList", "items": store.said(self._query)}).encode()
                 case "delete":
                     return 200, json.dumps(store.delete(namespace, name[0], body)).encode()
                 case "patch":

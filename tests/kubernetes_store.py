@@ -51,6 +51,7 @@ class PodStore:
         self._ended = 0
         self._objects: dict[tuple[str, str, str], Json] = {}
         self._events: list[tuple[int, str, str, Json]] = []
+        self._said: list[Json] = []
         self._pages: dict[str, tuple[list[Json], int]] = {}
         self._changed = threading.Condition()
 
@@ -71,6 +72,14 @@ class PodStore:
         """The pod is gone, whatever its finalizers."""
         with self._changed:
             self._tell("DELETED", namespace, self._objects.pop((namespace, "pods", name)))
+
+    def say(self, name: str, reason: str, message: str, *, type: str = "Warning", at: str = NOW, namespace: str = "jobs") -> None:
+        """An event about the pod, as a kubelet, a scheduler or a controller records it."""
+        with self._changed:
+            pod = self._objects[namespace, "pods", name]
+            about = {"kind": "Pod", "namespace": namespace, "name": name, "uid": pod["metadata"]["uid"]}
+            event = {"type": type, "reason": reason, "message": message, "involvedObject": about}
+            self._said.append(event | {"firstTimestamp": at, "lastTimestamp": at, "count": 1})
 
     def bookmark(self) -> None:
         """All watches get one."""
@@ -126,7 +135,7 @@ class PodStore:
             return copy.deepcopy(pod)
 
     def patch(self, namespace: str, name: str, given: Json) -> Json:
-        """A strategic merge patch of labels and finalizers."""
+        """A strategic merge patch of labels, finalizers and plain fields of the spec."""
         with self._changed:
             about = given["metadata"]
             pod = self._pod(namespace, name, None)
@@ -135,6 +144,7 @@ class PodStore:
             mine = pod["metadata"]
             mine.setdefault("labels", {}).update(about.get("labels") or {})
             gone = about.get("$deleteFromPrimitiveList/finalizers") or []
+            pod.setdefault("spec", {}).update(given.get("spec") or {})
             mine["finalizers"] = [word for word in mine.get("finalizers") or [] if word not in gone]
             if mine.get("deletionTimestamp") and not mine["finalizers"]:
                 self.remove(name, namespace=namespace)
@@ -155,6 +165,12 @@ class PodStore:
                 about["continue"] = str(uuid.uuid4())
                 self._pages[about["continue"]] = rest[limit:], version
             return {"kind": "PodList", "metadata": about, "items": rest[:limit]}
+
+    def said(self, query: dict[str, str]) -> list[Json]:
+        """The events that a field selector of a uid finds."""
+        uid = query["fieldSelector"].removeprefix("involvedObject.uid=")
+        with self._changed:
+            return [event for event in self._said if event["involvedObject"]["uid"] == uid][: int(query["limit"])]
 
     def check(self, version: int) -> int:
         """The version, if a watch can begin there; else Expired."""

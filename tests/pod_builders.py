@@ -137,6 +137,35 @@ def unscheduled(reason: str = "Unschedulable", message: str = "0/1 nodes are ava
     return made
 
 
+def gated(*names: str) -> Pod:
+    """As the API server writes it when the pod is made."""
+    made = unscheduled("SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates")
+    made["spec"]["schedulingGates"] = [{"name": name} for name in names]
+    return made
+
+
+def unseen(scheduler: str = "default-scheduler") -> Pod:
+    """No scheduler has written anything of it yet."""
+    made = pod("Pending", conditions=[])
+    made["spec"]["schedulerName"] = scheduler
+    del made["spec"]["nodeName"], made["status"]["containerStatuses"], made["status"]["startTime"]
+    return made
+
+
+def preparing(*, ready: bool = False, **status: Any) -> Pod:
+    """Its node has it, and its containers wait. ready: for its sandbox and volumes no more."""
+    made = pod("Pending", containerStatuses=[waiting("ContainerCreating")], **status)
+    made["status"]["conditions"][0] = condition("PodReadyToStartContainers", "True" if ready else "False")
+    return made
+
+
+def event(reason: str, message: str, *, type: str = "Warning", at: str = STARTED, **more: Any) -> Pod:
+    """About the pod, as a kubelet or a controller records it."""
+    about = {"kind": "Pod", "uid": str(pod()["metadata"]["uid"])}
+    made = {"type": type, "reason": reason, "message": message, "involvedObject": about}
+    return made | {"firstTimestamp": at, "lastTimestamp": at, "count": 1} | more
+
+
 def never_begun(**status: Any) -> Pod:
     """Deleted before its main container was made: the kubelet ends it without a start."""
     return pod("Failed", containerStatuses=[container({"terminated": NOT_LOCATED})], **status)
@@ -160,6 +189,11 @@ LIVING = {
     "pulling": pending(waiting("ContainerCreating")),
     "wrong image": pending(waiting("ErrImagePull", "not found")),
     "unschedulable": unscheduled(),
+    "gated": gated("kueue.x-k8s.io/admission", "example.com/second"),
+    "no scheduler": unseen("nobody"),
+    "preempting": unscheduled() | {"status": unscheduled()["status"] | {"nominatedNodeName": "node7"}},
+    "sidecar not ready": preparing(initContainerStatuses=[running("proxy")]),
+    "debugged": pod(ephemeralContainerStatuses=[running("debugger")]),
     "node lost": pod(reason="NodeLost"),
     "on a lost node, deleted by the taint manager": deleted(
         disrupted(pod(), "DeletionByTaintManager"), at="2026-11-23T05:06:00Z", grace=30

@@ -99,6 +99,10 @@ def test_a_launcher_may_do_its_work_in_the_namespace_of_tasks(verb: str, ground:
     assert may(cluster, "halfstep-launcher", f"{verb} pods in halfstep-tasks")
 
 
+def test_a_launcher_may_read_why_pods_of_tasks_do_not_start(ground: None, cluster: Cluster) -> None:
+    assert may(cluster, "halfstep-launcher", "list events in halfstep-tasks")
+
+
 NOT_FOR_LAUNCHERS = [
     "create pods in halfstep",
     "list pods in halfstep",
@@ -109,6 +113,9 @@ NOT_FOR_LAUNCHERS = [
     "get secrets:halfstep-database in halfstep",
     "list configmaps in halfstep-tasks",
     "delete configmaps in halfstep-tasks",
+    "list events in halfstep",
+    "watch events in halfstep-tasks",
+    "create events in halfstep-tasks",
     "create pods/exec in halfstep-tasks",
     "create pods/attach in halfstep-tasks",
     "create serviceaccounts/token in halfstep-tasks",

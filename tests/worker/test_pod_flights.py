@@ -13,13 +13,14 @@ from halfstep.claims import Claim
 from halfstep.outcomes import Cancelled, Failed, Outcome, Retry, Succeeded
 from halfstep.pods import LogPosition, Past
 from halfstep_worker.desk import Incoming, Outgoing
+from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.flight import Flight
 from halfstep_worker.kubernetes.flights import Flights
 from halfstep_worker.kubernetes.inbox import Answer, Calls
 from halfstep_worker.kubernetes.names import KEEP
 from halfstep_worker.kubernetes.timers import Timers
 from halfstep_worker.kubernetes.values import Created, CreateOutcome, Listed, Pod, PodGone, PodSeen, Refused, TryLater
-from pod_builders import deleted, finished, never_begun, pending, pod, running, unscheduled, waiting
+from pod_builders import ENDED, deleted, ended, finished, never_begun, pending, pod, running, unscheduled, waiting
 
 CLAIM = Claim(
     7, "token-1", "default", "pod", "{}", 1, 0, 3, None, 1.0, 60.0, False, False, "0b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c11"
@@ -48,6 +49,9 @@ class FakeApi:
     creates: deque[CreateOutcome] = field(default_factory=deque)
     config_maps: deque[CreateOutcome] = field(default_factory=deque)
     there: Pod | None = None
+    refusal: Exception | None = None
+    events: list[Pod] | Exception = field(default_factory=list)
+    reads: int = 0
 
     def create_pod(self, namespace: str, manifest: Pod, *, seconds: float) -> CreateOutcome:
         self.asked.append(("create", {"seconds": seconds}))
@@ -68,6 +72,18 @@ class FakeApi:
     def release_pod(self, namespace: str, name: str, *, keep: bool, uid: str | None = None) -> bool:
         self.asked.append(("release", {"keep": keep}))
         return True
+
+    def end_pod(self, namespace: str, name: str, *, uid: str) -> bool:
+        self.asked.append(("end", {"uid": uid}))
+        if self.refusal is not None:
+            raise self.refusal
+        return True
+
+    def pod_events(self, namespace: str, uid: str) -> list[Pod]:
+        self.reads += 1
+        if isinstance(self.events, Exception):
+            raise self.events
+        return self.events
 
     def words(self) -> list[str]:
         """What it was asked, in order."""
@@ -649,3 +665,59 @@ def test_that_a_suspect_did_no_harm_is_told_at_once(sky: Sky) -> None:
     sky.call()
     (row,) = sky.flights.take_outgoing().pods.values()
     assert row.uid == UID
+
+
+# -- what is kept
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        (finished(0), ["create", "release"]),
+        (pod("Running", containerStatuses=[ended(0), running("injected")]), ["create", "end", "release"]),
+        (
+            pod("Pending", containerStatuses=[ended(0), waiting("ImagePullBackOff", name="injected")]),
+            ["create", "end", "release"],
+        ),
+        (
+            pod("Running", containerStatuses=[ended(0)], ephemeralContainerStatuses=[running("debugger")]),
+            ["create", "end", "release"],
+        ),
+        (deleted(pod("Running", containerStatuses=[ended(1), running("injected")]), at=ENDED, grace=30), ["create", "release"]),
+    ],
+    ids=["that has ended", "beside which a sidecar runs", "that never began to run beside it", "in which somebody looks around",
+         "that is on its way out"],
+)  # fmt: skip
+def test_a_kept_pod_does_not_run_on(sky: Sky, there: Pod, words: list[str]) -> None:
+    sky.options["on_finish"] = "keep"
+    sky.fly()
+    sky.see(pod())
+    sky.see(there)
+    sky.write()
+    sky.call()
+    assert sky.api.words() == words
+    assert len(sky.flights) == 0
+
+
+def test_a_pod_that_nobody_keeps_is_deleted_and_not_ended_first(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pod("Running", containerStatuses=[ended(0), running("injected")]))
+    sky.write()
+    sky.call()
+    assert sky.api.words() == ["create", "delete", "release"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(403, ["end", "release"]), (422, ["end", "release"]), (500, ["end"]), (429, ["end"])]
+)
+def test_a_cluster_that_does_not_let_us_end_what_we_keep_is_lived_with(sky: Sky, status: int, words: list[str]) -> None:
+    sky.options["on_finish"] = "keep"
+    sky.api.refusal = ApiError("a policy says no", status=status)
+    sky.fly()
+    sky.see(pod("Running", containerStatuses=[ended(0), running("injected")]))
+    sky.write()
+    sky.call()
+    assert sky.api.words() == ["create", *words]
+    sky.api.refusal = None
+    sky.wait(3)
+    assert sky.api.words()[-1] == "release"

@@ -126,6 +126,7 @@ def _pod(row: PodRow, _: str) -> PodRow:
         facts=None if row.facts is None else plain_json(row.facts),
         keep_seconds=None if keep is None else bounded(keep, otherwise=LONGEST_SECONDS),
         parked_at=_moment(row.parked_at),
+        queued_since=_moment(row.queued_since),
         running_since=_moment(row.running_since),
     )
 

@@ -11,6 +11,7 @@ from halfstep.errors import HalfstepError
 from halfstep_worker.children.storable import plain
 from halfstep_worker.kubernetes.advice import advised
 from halfstep_worker.kubernetes.objects import inside, listed
+from halfstep_worker.kubernetes.quotas import QUOTA, held_by, never_fits
 from halfstep_worker.kubernetes.values import Created, CreateOutcome, Refused, TryLater
 
 LATER_SECONDS = 2.0
@@ -89,16 +90,21 @@ def created(reply: Reply, *, where: str) -> CreateOutcome:
         except (ApiError, LookupError, TypeError) as error:
             return TryLater(f"The API server of {where} gave an answer that can't be read: {error}", LATER_SECONDS, unknown=True)
     said = message_of(reply.body)
-    delay = _delay(reply, said)
+    held, delay = held_by(said), _delay(reply, said)
+    if reply.status == 403 and held == QUOTA and never_fits(said):
+        return Refused(f"The API server of {where} refused it, as it can never fit into a quota: {said}", QUOTA)
     if delay is None:
         return Refused(f"The API server of {where} refused it: {advised(said)}")
-    return TryLater(f"The API server of {where} takes it later (status {reply.status}): {said}", delay, reply.status >= 500)
+    later = f"The API server of {where} takes it later (status {reply.status}): {said}"
+    return TryLater(later, delay, reply.status >= 500, held)
 
 
 def _delay(reply: Reply, said: str) -> float | None:
     """Seconds after which another try makes sense; None: never."""
     if reply.status == 403:
-        return QUOTA_SECONDS if "exceeded quota" in said else LATER_SECONDS if _YOUNG_NAMESPACE in said else None
+        if held_by(said) == QUOTA:
+            return QUOTA_SECONDS if "exceeded quota" in said else LATER_SECONDS
+        return LATER_SECONDS if _YOUNG_NAMESPACE in said else None
     if reply.status >= 500 or reply.status < 400 or reply.status in (401, 408, 409, 425, 429):
         return LATER_SECONDS if reply.retry_after is None else reply.retry_after
     return None

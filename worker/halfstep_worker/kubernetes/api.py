@@ -12,6 +12,7 @@ from urllib.parse import quote
 from halfstep_worker.kubernetes.answers import ApiError, Reply, created, message_of, reason_of
 from halfstep_worker.kubernetes.connection import Connection, Request, load_configuration, rest_of
 from halfstep_worker.kubernetes.names import ATTEMPT, FINALIZER, KEEP
+from halfstep_worker.kubernetes.objects import listed
 from halfstep_worker.kubernetes.streams import Stream
 from halfstep_worker.kubernetes.throttle import Throttle
 from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, TryLater
@@ -22,6 +23,8 @@ SERVER_SHARE = 0.8
 """Of what is left of a create call's time, the part that the server gets: it must have given up before we do."""
 PAUSE_SECONDS = 1.0
 PAGE_PODS = 250
+EVENT_SECONDS = 3.0
+MOST_EVENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,22 @@ class ClusterApi:
             metadata["labels"] = {KEEP: "true"}
         if uid:
             metadata["uid"] = uid
-        patch = Request("PATCH", _path("pods", namespace, name), body=_json({"metadata": metadata}), content_type=_MERGE)
-        reply = self._call(patch)
-        another = reply.status == 422 and "metadata.uid" in message_of(reply.body)  # a patch can't name it another way
-        if not reply.ok and reply.status not in (404, 409) and not another:
-            raise reply.error(f"Releasing pod {name}")
-        return reply.ok
+        return self._patch(namespace, name, {"metadata": metadata}, doing=f"Releasing pod {name}")
+
+    def end_pod(self, namespace: str, name: str, *, uid: str) -> bool:
+        """Its node ends what still runs in it, with the pod's grace; the object stays. False: this pod does not exist."""
+        wanted = {"metadata": {"uid": uid}, "spec": {"activeDeadlineSeconds": 1}}
+        return self._patch(namespace, name, wanted, doing=f"Ending pod {name}")
+
+    def pod_events(self, namespace: str, uid: str) -> list[Pod]:
+        """Some of the events of one pod, in no order. Raises ApiError, also at once if others wait for their turn."""
+        if self.throttle.wait() > 0:
+            raise ApiError(f"The rate limit of cluster {self.name!r} is reached")
+        query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(MOST_EVENTS)}
+        reply = self._call(Request("GET", _path("events", namespace), query), EVENT_SECONDS)
+        if not reply.ok:
+            raise reply.error(f"Listing events in namespace {namespace!r}")
+        return listed(reply.json(), "items")
 
     def list_pods(self, namespace: str, *, selector: str, page: str = "", limit: int = PAGE_PODS) -> PodPage:
         """One page of the list as it is now (no older copy). Raises ApiError; status 410: begin again at the first page."""
@@ -142,6 +155,13 @@ class ClusterApi:
         """Who waits for the rate limit gives up; idle connections close."""
         self.throttle.close()
         self._connection.close()
+
+    def _patch(self, namespace: str, name: str, wanted: Mapping[str, Any], *, doing: str) -> bool:
+        reply = self._call(Request("PATCH", _path("pods", namespace, name), body=_json(wanted), content_type=_MERGE))
+        another = reply.status == 422 and "metadata.uid" in message_of(reply.body)  # a patch can't name it another way
+        if not reply.ok and reply.status not in (404, 409) and not another:
+            raise reply.error(doing)
+        return reply.ok
 
     def _create(self, kind: str, namespace: str, manifest: Mapping[str, Any], seconds: float) -> CreateOutcome:
         ends = time.monotonic() + seconds

@@ -15,6 +15,7 @@ from halfstep_worker.kubernetes.errands import Api, take_away
 from halfstep_worker.kubernetes.findings import uncounted
 from halfstep_worker.kubernetes.flight import Flight, Stage
 from halfstep_worker.kubernetes.inbox import Calls
+from halfstep_worker.kubernetes.reading import OVER, meta, phase
 from halfstep_worker.kubernetes.record import facts_of, row
 from halfstep_worker.kubernetes.stumbles import UNREADABLE
 from halfstep_worker.kubernetes.verdict import pause
@@ -71,8 +72,17 @@ class Closing:
             return
         keep = flight.on_finish == "keep" or (flight.on_finish == "keep_on_failure" and not isinstance(flight.verdict, Succeeded))
         grace = flight.grace if flight.kind == UNREADABLE else 0
-        errand = partial(take_away, self._api, flight.namespace, flight.name, flight.uid, keep=keep, grace=grace)
+        errand = partial(
+            take_away, self._api, flight.namespace, flight.name, flight.uid, keep=keep, grace=grace, runs=_may_run(flight)
+        )
         self._calls.submit(flight.attempt_id, "clean", errand)
+
+
+def _may_run(flight: Flight) -> bool:
+    """A container beside `main` (a sidecar that a webhook put in, a debugger) does not end because the task has."""
+    if flight.pod is None:
+        return not flight.vanished
+    return phase(flight.pod) not in OVER and meta(flight.pod).get("deletionTimestamp") is None
 
 
 def _storable(outcome: Outcome) -> Outcome:

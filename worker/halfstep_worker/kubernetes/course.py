@@ -20,7 +20,8 @@ from halfstep_worker.kubernetes.findings import Verdict, kind_of, known_of
 from halfstep_worker.kubernetes.flight import Flight, Stage
 from halfstep_worker.kubernetes.inbox import Answer, Calls
 from halfstep_worker.kubernetes.manifest import owned_by
-from halfstep_worker.kubernetes.pending import waiting_reason
+from halfstep_worker.kubernetes.podevents import PodEvents
+from halfstep_worker.kubernetes.podevents import told as why
 from halfstep_worker.kubernetes.reading import ending, has_started, main, meta, state
 from halfstep_worker.kubernetes.record import facts_of, row
 from halfstep_worker.kubernetes.stops import AGAIN_SECONDS, Stops, stopping
@@ -29,6 +30,7 @@ from halfstep_worker.kubernetes.timeline import trim
 from halfstep_worker.kubernetes.timers import Timers
 from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, TryLater
 from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, judge
+from halfstep_worker.kubernetes.waits import Waits
 
 CREATE_SECONDS = 10.0
 """Longest create call, on both ends; less when less is left of the lease."""
@@ -66,6 +68,8 @@ class Course:
         self._logs = logs
         self._forget = forget
         self._stops = Stops(api=api, calls=calls, timers=timers, note=lambda flight: self.changed.add(flight.attempt_id))
+        self._waits = Waits(timers)
+        self._events = PodEvents(api=api, calls=calls, timers=timers)
         self._closing = Closing(cluster, api=api, calls=calls, forget=forget)
         self.stop = self._stops.stop
         self.settled = self._closing.settled
@@ -105,10 +109,12 @@ class Course:
             case "create", Created(uid=uid):
                 self.park(flight, uid, now)
                 flight.config_map = None
-            case "create", Refused(message=message):
-                self._refused(flight, Failed(message, "refused", final=True))
-            case "create", TryLater(delay=delay, unknown=unknown, message=message):
+            case "create", Refused(message=message, reason=reason):
+                self._refused(flight, Failed(message, reason, final=True))
+            case "create", TryLater(delay=delay, unknown=unknown, message=message) as later:
                 self._try_later(flight, now + delay, message, unknown)
+                if flight.stage is Stage.INTENDED and (failed := self._waits.refused(flight, later, now)) is not None:
+                    self._make_no_more(flight, failed, now)
             case "create" | "furnish", error if isinstance(error, CURELESS):
                 self.stumbled(flight, error, now)
             case "create", Exception() as error:
@@ -121,6 +127,9 @@ class Course:
                 self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "clean")
             case "clean", _:
                 self._forget(flight)
+            case "events", found:
+                self._events.answered(flight, found, now)
+                self._tell_why(flight, flight.pod or {})
             case "delete", Exception():
                 self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "delete")
 
@@ -131,7 +140,15 @@ class Course:
         flight.stage = Stage.INTENDED
         flight.doubtful = flight.doubtful or unknown
         self._tell(flight, message)
-        self._timers.set(at, flight.attempt_id, "create")
+        self._timers.set(self._waits.next_try(flight, at), flight.attempt_id, "create")
+
+    def _make_no_more(self, flight: Flight, failed: Failed, now: float) -> None:
+        """It was held for too long. A create that may have been taken all the same is looked for first."""
+        if flight.doubtful:
+            flight.refusal, flight.manifest = failed, None
+            self._timers.set(now, flight.attempt_id, "create")
+        else:
+            self.end(flight, failed, failed.reason)
 
     def park(self, flight: Flight, uid: str, now: float) -> None:
         """The API server has the pod."""
@@ -146,7 +163,7 @@ class Course:
         self.changed.add(flight.attempt_id)
         if flight.claim.alone:
             self.write_facts(flight)  # at once: the next suspect waits until this one is known to do no harm
-        self._timers.set(flight.parked_at + flight.startup_timeout, flight.attempt_id, "startup")
+        self._waits.parked(flight, now)
         if flight.stop_reason is not None:
             self._stops.delete(flight)
 
@@ -194,11 +211,13 @@ class Course:
         self.park(flight, str(pod["metadata"]["uid"]), now)
         if flight.is_over:
             return
+        flight.pod = pod = self._waits.seen(flight, pod, now)
         if meta(pod).get("deletionTimestamp") and ending(pod) is None:
             self._note_deletion(flight, pod, now)
         if not flight.followed and state(main(pod), "running") is not None:
             self._start(flight, now)
-        self._tell(flight, waiting_reason(pod) or stopping(flight))
+        self._events.seen(flight, pod, now)
+        self._tell_why(flight, pod)
         self.changed.add(flight.attempt_id)
         self._judge(flight, pod, now)
         self._stops.give_up_the_hopeless(flight)
@@ -280,6 +299,11 @@ class Course:
                 self.stop(flight, "timeout")
             case "startup" if flight.stage is Stage.PARKED and flight.running_since is None:
                 self._stops.expire(flight, now)
+            case "silence" if flight.stage is Stage.PARKED and flight.pod is not None:
+                self._events.heard(flight, now)
+                self._tell_why(flight, flight.pod)
+            case "queue" if flight.stage is Stage.PARKED:
+                self._stops.end_the_queueing(flight, now)
             case "judge" if flight.stage is Stage.PARKED and flight.pod is not None:
                 self._judge(flight, flight.pod, now)
             case "delete" if flight.stage is Stage.PARKED:
@@ -288,6 +312,10 @@ class Course:
                 self._furnish(flight)
             case "clean" if flight.stage is Stage.CLEANING:
                 self._closing.clean(flight)
+
+    def _tell_why(self, flight: Flight, pod: Pod) -> None:
+        if flight.stage is Stage.PARKED:
+            self._tell(flight, why(flight, pod) or stopping(flight))
 
     def _tell(self, flight: Flight, reason: str | None) -> None:
         if flight.waiting != reason:

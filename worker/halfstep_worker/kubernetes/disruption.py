@@ -10,6 +10,7 @@ from halfstep_worker.kubernetes.reading import (
     OVER,
     condition,
     containers,
+    debuggers,
     ending,
     has_started,
     meta,
@@ -125,7 +126,7 @@ def _earliest_request(pod: Pod, at: float) -> float:
 
 
 def _last_end(pod: Pod) -> float:
-    """When the last container ended; infinity while one runs."""
-    begun = [one for one in containers(pod) if state(one, "waiting") is None]
+    """When the last container ended, debuggers too, as a kubelet waits for them; infinity while one runs."""
+    begun = [one for one in (*containers(pod), *debuggers(pod)) if state(one, "waiting") is None]
     ends = [seconds((state(one, "terminated") or {}).get("finishedAt")) for one in begun]
     return max((inf if end is None else end for end in ends), default=0.0)

@@ -81,7 +81,9 @@ def _finite(text: str) -> float:
 
 def _room(pod: Pod) -> int:
     wanted = spec(pod)
-    return message_limit(len(listed(wanted, "containers")) + len(listed(wanted, "initContainers")))
+    return message_limit(
+        len(listed(wanted, "containers")) + len(listed(wanted, "initContainers")) + len(listed(wanted, "ephemeralContainers"))
+    )
 
 
 def _of_body(pod: Pod, end: dict[str, Any], code: int, known: Known) -> Verdict:

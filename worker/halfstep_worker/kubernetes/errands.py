@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from halfstep.events import emit
 from halfstep.failpoints import reach
+from halfstep_worker.children.storable import plain
+from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.manifest import owned_by
 from halfstep_worker.kubernetes.names import FINALIZER
 from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, PodSeen
@@ -23,6 +26,10 @@ class Api(Protocol):
 
     def release_pod(self, namespace: str, name: str, *, keep: bool, uid: str | None = None) -> bool: ...
 
+    def pod_events(self, namespace: str, uid: str) -> list[Pod]: ...
+
+    def end_pod(self, namespace: str, name: str, *, uid: str) -> bool: ...
+
 
 def make(api: Api, namespace: str, manifests: tuple[Pod, Pod | None], seconds: float) -> CreateOutcome:
     """The pod, and at once the ConfigMap that it reads and owns, so that the cluster removes both."""
@@ -36,13 +43,28 @@ def make(api: Api, namespace: str, manifests: tuple[Pod, Pod | None], seconds: f
     return made if isinstance(beside, Created) else beside
 
 
-def take_away(api: Api, namespace: str, name: str, uid: str, *, keep: bool, grace: int = 0) -> bool:
-    """After the verdict: the pod goes, or stays without our finalizer. grace: seconds for what may still run in it."""
+def take_away(api: Api, namespace: str, name: str, uid: str, *, keep: bool, grace: int = 0, runs: bool = False) -> bool:
+    """After the verdict: the pod goes, or stays without our finalizer. grace: seconds for what may still run in it.
+
+    runs: something may still run in a pod that is to be kept. It is the object that is kept: its containers are ended.
+    """
     reach("pod.delete")
     if not keep:
         api.delete_pod(namespace, name, uid=uid, grace=grace)
+    elif runs:
+        _end(api, namespace, name, uid)
     reach("pod.deleted")
     return api.release_pod(namespace, name, keep=keep, uid=uid)
+
+
+def _end(api: Api, namespace: str, name: str, uid: str) -> None:
+    """A cluster whose policy does not let us has to be lived with: the pod is let go of all the same."""
+    try:
+        api.end_pod(namespace, name, uid=uid)
+    except ApiError as error:
+        if not 400 <= error.status < 500 or error.status == 429:
+            raise
+        emit("pod.not_ended", pod=name, error=plain(str(error)))
 
 
 def take_stranger(api: Api, seen: PodSeen) -> bool:

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from halfstep.claims import Claim
 from halfstep.outcomes import Failed, Outcome
 from halfstep_worker.kubernetes.names import DOMAIN, pod_name
+from halfstep_worker.kubernetes.pending import Obstacle
 from halfstep_worker.kubernetes.values import Pod
 
 ON_FINISH = f"{DOMAIN}/on-finish"
 """Annotation: what is to become of the pod, if that is not its deletion. For whoever finds it when its task is over."""
+
+QUEUE_SECONDS = 86_400.0
+"""How long quotas, webhooks and scheduling gates may hold a pod, unless its task says otherwise."""
 
 
 class Stage(enum.Enum):
@@ -26,6 +30,17 @@ class Stage(enum.Enum):
 
 
 @dataclass(slots=True)
+class Silence:
+    """A pod that does not start, and does not say why. look_at: monotonic, when its events are to be read."""
+
+    what: Obstacle
+    look_at: float
+    looks: int = 0
+    lasts: bool = False  # for longer than is normal
+    event: Obstacle | None = None
+
+
+@dataclass(slots=True)
 class Flight:
     """Used by the launcher's loop only."""
 
@@ -34,6 +49,7 @@ class Flight:
     on_finish: str = "delete"
     grace: int = 30
     startup_timeout: float = 600.0
+    queue_timeout: float = QUEUE_SECONDS
     stage: Stage = Stage.INTENDED
     manifest: tuple[Pod, Pod | None] | None = None  # pod and ConfigMap, until the API server has them
     pod: Pod | None = None  # as last seen, trimmed
@@ -47,9 +63,13 @@ class Flight:
     gave_up: Failed | None = None  # what is to be said of it if its program never began
     deleted_early: bool = False  # deletion was seen before the main container had ended
     parked_at: float | None = None  # monotonic: when its first owner learnt that the API server has it
+    queued_since: float | None = None  # monotonic: since when a quota, a webhook or a scheduling gate holds it
+    startable_since: float | None = None  # monotonic: since when no gate does; None while one does, and before there is a pod
+    gated: bool = False  # its scheduling gates were seen
     running_since: float | None = None  # monotonic: when its first owner saw it run
     followed: bool = False  # we have seen it run: its log is read and its timeout set
     waiting: str | None = None  # why it does not start, for people
+    silence: Silence | None = None  # it does not start, and does not say why
     forced_since: float | None = None  # monotonic: a deletion with grace 0 was first seen
     vanished: bool = False  # the object does not exist any more
     verdict: Outcome | None = None

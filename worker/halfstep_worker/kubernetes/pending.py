@@ -7,10 +7,29 @@ from typing import NamedTuple
 
 from halfstep.outcomes import Failed
 from halfstep.visible import visible_line
-from halfstep_worker.kubernetes.reading import condition, containers, ending, has_started, image, meta, phase, state, status
+from halfstep_worker.kubernetes.objects import listed
+from halfstep_worker.kubernetes.reading import (
+    condition,
+    containers,
+    ending,
+    has_started,
+    image,
+    is_unknown,
+    meta,
+    phase,
+    spec,
+    state,
+    status,
+)
 from halfstep_worker.kubernetes.values import Pod
 
 MESSAGE_CHARACTERS = 1000
+
+
+MOST_GATES = 8
+GATE = "gate"
+"""The reason of a pod whose scheduling gates were not opened in time."""
+UNSCHEDULABLE = "unschedulable"
 
 
 class Obstacle(NamedTuple):
@@ -39,14 +58,17 @@ def waiting_reason(pod: Pod) -> str | None:
     return None
 
 
-def startup_expired(pod: Pod, startup_timeout: float, waited: float = inf) -> Failed | None:
-    """Why a pod that has not started `waited` seconds after it was made is to be given up; None while it may still start.
+def startup_expired(
+    pod: Pod, startup_timeout: float, waited: float = inf, *, event: Obstacle | None = None
+) -> Failed | None:  # fmt: skip
+    """Why a pod that has not started `waited` seconds after it might have is to be given up; None while it may still start.
 
     It may start even so, as long as it is not deleted. A monotonic clock measures `waited`: the API server's need not be ours.
+    event: what the cluster's events say of a pod that says nothing itself.
     """
     if has_started(pod):
         return None
-    found = obstacle(pod) or Obstacle("startup", _unknown(pod))
+    found = with_event(obstacle(pod), event) or silence(pod)
     if found.hopeless:
         return Failed(found.sentence, found.reason, final=True)
     if waited < startup_timeout:
@@ -64,7 +86,7 @@ def has_run(pod: Pod) -> bool:
     end = ending(pod)
     if end is None:
         return has_started(pod)
-    made = end.get("startedAt") is not None and end.get("reason") not in ("StartError", "ContainerCannotRun")
+    made = not is_unknown(end.get("startedAt")) and end.get("reason") not in ("StartError", "ContainerCannotRun")
     return made or "used to be Running" in str(end.get("message"))
 
 
@@ -76,13 +98,86 @@ def obstacle(pod: Pod) -> Obstacle | None:
     return found and found._replace(sentence=visible_line(found.sentence))
 
 
+def with_event(found: Obstacle | None, event: Obstacle | None) -> Obstacle | None:
+    """What a pod says itself counts; of an image, an event may say more: that a pull secret is missing."""
+    if found is None or event is None:
+        return found or event
+    return found._replace(sentence=f"{found.sentence} {event.sentence}") if found.reason == event.reason == "image" else found
+
+
+def silence(pod: Pod) -> Obstacle:
+    """What is to be said of a pod that has not started and names no obstacle. Normal for a moment, and then no more."""
+    node = visible_line(str(spec(pod).get("nodeName") or ""))
+    if not node and condition(pod, "PodScheduled").get("status") != "True":
+        name = visible_line(str(spec(pod).get("schedulerName") or ""))[:MESSAGE_CHARACTERS]
+        named = f" (its schedulerName is {name})" if name else ""
+        return Obstacle(UNSCHEDULABLE if name else "startup", f"No scheduler has looked at it{named}.")
+    if holder := next((one for one in listed(status(pod), "initContainerStatuses") if _holds(pod, one)), None):
+        named = visible_line(str(holder.get("name")))[:MESSAGE_CHARACTERS]
+        said = (
+            f"Sidecar '{named}' has not become ready." if _is_sidecar(pod, holder) else f"Init container '{named}' has not ended."
+        )
+        return Obstacle("startup", said)
+    if any(state(one, "running") for one in containers(pod)):
+        return Obstacle("startup", "An init container or a sidecar of it has not become ready.")
+    if node and not status(pod).get("startTime") and not any(containers(pod)):
+        return Obstacle("startup", f"Its node '{node[:MESSAGE_CHARACTERS]}' has not begun with it.")
+    return Obstacle("startup", f"Its node is {_stage(pod)}; `kubectl describe pod` tells more.")
+
+
+def _stage(pod: Pod) -> str:
+    match condition(pod, "PodReadyToStartContainers").get("status"):
+        case "True":
+            return "pulling an image or making its containers"
+        case "False":
+            return "preparing its volumes and its sandbox"
+        case _:
+            return "preparing it: pulling an image, or waiting for a volume"
+
+
+def _is_sidecar(pod: Pod, container: Pod) -> bool:
+    asked = next((one for one in listed(spec(pod), "initContainers") if one.get("name") == container.get("name")), {})
+    return bool(asked.get("restartPolicy") == "Always")
+
+
+def _holds(pod: Pod, container: Pod) -> bool:
+    """An init container holds `main` until it has ended, a sidecar until it has started: its startup probe has passed."""
+    return state(container, "running") is not None and not (_is_sidecar(pod, container) and container.get("started") is True)
+
+
+# -- scheduling gates
+
+
+def gates(pod: Pod) -> list[str]:
+    """The names of the gates that hold the pod, made visible."""
+    found = listed(spec(pod), "schedulingGates")[:MOST_GATES]
+    return [visible_line(str(one.get("name") or "?"))[: MESSAGE_CHARACTERS // MOST_GATES] for one in found]
+
+
+def is_gated(pod: Pod) -> bool:
+    """No scheduler may look at it. The condition outlasts the last gate for a moment (`without_gates`)."""
+    if spec(pod).get("nodeName") or phase(pod) not in ("", "Pending"):
+        return False
+    scheduled = condition(pod, "PodScheduled")
+    return bool(gates(pod)) or (scheduled.get("status") == "False" and scheduled.get("reason") == "SchedulingGated")
+
+
+def without_gates(pod: Pod) -> Pod:
+    """A pod that had gates and has none: what its condition still says of them is of the past."""
+    said = [one for one in listed(status(pod), "conditions") if one.get("reason") != "SchedulingGated"]
+    return pod | {"status": status(pod) | {"conditions": said}}
+
+
 def _unscheduled(pod: Pod) -> Obstacle | None:
+    if is_gated(pod):
+        named = ", ".join(gates(pod))
+        return Obstacle(UNSCHEDULABLE, f"The pod waits for a scheduling gate to be opened{f': {named}' if named else ''}.")
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") != "False":
         return None
-    if scheduled.get("reason") == "SchedulingGated":
-        return Obstacle("unschedulable", "The pod waits for a scheduling gate to be opened.")
-    return Obstacle("unschedulable", f"No node takes the pod{_because(scheduled.get('message'))}")
+    freed = visible_line(str(status(pod).get("nominatedNodeName") or ""))[:MESSAGE_CHARACTERS]
+    freeing = f" Node '{freed}' is being freed for it of pods of lower priority." if freed else ""
+    return Obstacle(UNSCHEDULABLE, f"No node takes the pod{_because(scheduled.get('message'))}{freeing}")
 
 
 def _container_obstacle(pod: Pod) -> Obstacle | None:
@@ -110,11 +205,3 @@ def _because(message: object) -> str:
     """What follows a sentence: its end, or what Kubernetes says, on the same line."""
     text = visible_line(str(message or "").strip()).rstrip(".")[:MESSAGE_CHARACTERS]
     return f": {text}." if text else "."
-
-
-def _unknown(pod: Pod) -> str:
-    if any(state(one, "running") for one in containers(pod)):
-        return "An init container or a sidecar of it has not become ready."
-    if condition(pod, "PodScheduled").get("status") == "True":
-        return "Its node was still preparing it: pulling an image, or waiting for a volume; `kubectl describe pod` tells more."
-    return "No scheduler has looked at it."

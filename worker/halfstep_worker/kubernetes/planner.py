@@ -73,6 +73,7 @@ class Planner:
             on_finish=request.on_finish,
             grace=int(plan.pod["spec"].get("terminationGracePeriodSeconds", GRACE_SECONDS)),
             startup_timeout=request.startup_timeout,
+            queue_timeout=request.queue_timeout,
             manifest=(plan.pod, plan.config_map),
         )
 

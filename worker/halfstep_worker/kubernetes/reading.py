@@ -40,6 +40,11 @@ def containers(pod: Pod) -> Iterator[dict[str, Any]]:
     yield from listed(status(pod), "containerStatuses")
 
 
+def debuggers(pod: Pod) -> Iterator[dict[str, Any]]:
+    """The statuses of ephemeral containers (`kubectl debug`): somebody's look at the pod, and no part of the task."""
+    yield from listed(status(pod), "ephemeralContainerStatuses")
+
+
 def main(pod: Pod) -> dict[str, Any]:
     """The status of the main container; empty before there is one."""
     return next((one for one in listed(status(pod), "containerStatuses") if one.get("name") == MAIN), {})
@@ -78,8 +83,17 @@ def image(pod: Pod) -> str | None:
 
 
 def seconds(text: object) -> float | None:
-    """A time of the API server or a node (RFC 3339) as seconds since 1970; None for none, and for what is no time."""
+    """A time of the API server or a node (RFC 3339) as seconds since 1970; None for none, and for what is no time.
+
+    A node writes the first moment of 1970 for a container that it could not start: that is no time either.
+    """
     try:
-        return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
+        found = datetime.fromisoformat(text).timestamp() if isinstance(text, str) else 0.0
     except (ValueError, OverflowError, OSError):
         return None
+    return found if found > 0 else None
+
+
+def is_unknown(moment: object) -> bool:
+    """No time is given, or the first moment of 1970, or one before, which stand for none."""
+    return moment is None or (isinstance(moment, str) and moment[:4].isdigit() and moment[:4] <= "1970")

@@ -21,7 +21,7 @@ def row(flight: Flight, cluster: str, *, told: dict[str, Any] | None = None, kee
     claim = flight.claim
     return PodRow(
         claim.attempt_id, claim.id, claim.attempt, cluster, flight.namespace, flight.name, flight.uid, told, keep_seconds,
-        claim.token, flight.parked_at, flight.running_since,
+        claim.token, flight.startable_since, flight.running_since, flight.queued_since,
     )  # fmt: skip
 
 
@@ -44,9 +44,14 @@ def inherit(flight: Flight, past: Past, now: float) -> None:
 
     Nothing is compared between clocks: the owner before measured durations on its own, and the database what has passed since.
     """
-    waited, ran = number(past.facts.get("waited_seconds")), number(past.facts.get("ran_seconds"))
-    flight.parked_at = None if waited is None else now - past.age - waited
-    flight.running_since = None if ran is None else now - past.age - ran
+
+    def since(name: str) -> float | None:
+        lasted = number(past.facts.get(name))
+        return None if lasted is None else now - past.age - lasted
+
+    flight.startable_since, flight.running_since = since("waited_seconds"), since("ran_seconds")
+    flight.queued_since = since("queued_seconds")
+    flight.parked_at = flight.startable_since
     stopping, gave_up = past.facts.get("stopping"), inside(past.facts.get("gave_up"))
     flight.stop_reason = stopping if isinstance(stopping, str) else None
     if "error" in gave_up:

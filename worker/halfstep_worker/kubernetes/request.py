@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from halfstep.errors import InvalidTask
+from halfstep_worker.kubernetes.flight import QUEUE_SECONDS
 from halfstep_worker.kubernetes.fragment import as_pod
 from halfstep_worker.kubernetes.more_memory import MoreMemory, check_memory, memory_of, read_more_memory
 from halfstep_worker.kubernetes.reserved import reserved
@@ -48,6 +49,7 @@ _COMMON = (
     Argument("grace_seconds", (int,)),
     Argument("startup_timeout", (float,), default=STARTUP_SECONDS),
     Argument("on_oom", (dict,)),
+    Argument("queue_timeout", (float,), default=QUEUE_SECONDS),
     Argument("template", (str, dict)),
 )
 ARGUMENTS = (_COMMON[0], Argument("command", (list,)), Argument("arguments", (list,)), *_COMMON[1:])
@@ -69,7 +71,9 @@ class PodRequest:
     on_finish: str = "delete"
     """`delete`, `keep` or `keep_on_failure`: what becomes of the pod after its verdict."""
     startup_timeout: float = STARTUP_SECONDS
-    """How long the main container may take to start."""
+    """How long the main container may take to start, once no scheduling gate holds the pod."""
+    queue_timeout: float = QUEUE_SECONDS
+    """How long a quota, a webhook and scheduling gates may hold the pod before that."""
     on_oom: MoreMemory | None = None
     """How its memory grows after it ran out; None: as the launcher's defaults say."""
     connections: Sequence[str] = ()
@@ -138,6 +142,7 @@ def _request(given: dict[str, Any], source: Path | None) -> PodRequest:
         on_finish=given["on_finish"],
         startup_timeout=float(given["startup_timeout"]),
         on_oom=None if given["on_oom"] is None else read_more_memory(given["on_oom"]),
+        queue_timeout=float(given["queue_timeout"]),
         connections=tuple(given.get("connections", ())),
         wanted=as_pod(given),
         template={} if given["template"] is None else read_template(given["template"], source),

@@ -210,5 +210,6 @@ _SHAPES: dict[str, Callable[[str, Any], None]] = {
     "active_deadline_seconds": _positive,
     "grace_seconds": _positive,
     "startup_timeout": _positive,
+    "queue_timeout": _positive,
     "on_finish": _one_of("delete", "keep", "keep_on_failure"),
 }

@@ -9,9 +9,11 @@ from halfstep.outcomes import Failed
 from halfstep_worker.kubernetes.errands import Api
 from halfstep_worker.kubernetes.flight import Flight, Stage
 from halfstep_worker.kubernetes.inbox import Calls
-from halfstep_worker.kubernetes.pending import hopeless, startup_expired
+from halfstep_worker.kubernetes.pending import hopeless, is_gated, startup_expired, waiting_reason
 from halfstep_worker.kubernetes.reading import meta
 from halfstep_worker.kubernetes.timers import Timers
+from halfstep_worker.kubernetes.values import Pod
+from halfstep_worker.kubernetes.waits import too_long_gated
 
 AGAIN_SECONDS = 2.0
 """Before something that failed, or that nobody knows enough for, is tried again."""
@@ -59,8 +61,22 @@ class Stops:
         """The startup timeout is over. A pod that no watch has shown yet may be running."""
         if flight.pod is None:
             self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "startup")
-        elif not _is_going(flight) and (failed := startup_expired(flight.pod, flight.startup_timeout)) is not None:
+        elif flight.startable_since is None or now < flight.startable_since + flight.startup_timeout:
+            return  # a gate holds it, or has held it: another timer rings
+        elif not _is_going(flight) and (failed := _expired(flight, flight.pod)) is not None:
             self.give_up(flight, failed)
+
+    def end_the_queueing(self, flight: Flight, now: float) -> None:
+        """The queue timeout is over; by a timer that may mean nothing any more."""
+        if flight.pod is None or flight.queued_since is None or not is_gated(flight.pod) or _is_going(flight):
+            return
+        if now >= flight.queued_since + flight.queue_timeout:
+            self.give_up(flight, too_long_gated(flight, waiting_reason(flight.pod) or ""))
+
+
+def _expired(flight: Flight, pod: Pod) -> Failed | None:
+    event = None if flight.silence is None else flight.silence.event
+    return startup_expired(pod, flight.startup_timeout, event=event)
 
 
 def _is_going(flight: Flight) -> bool:

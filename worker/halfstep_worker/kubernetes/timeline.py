@@ -10,15 +10,15 @@ from typing import Any
 
 from halfstep_worker.kubernetes.names import ATTEMPT, DOMAIN, FUNCTION, MAIN, OPERATOR, QUEUE
 from halfstep_worker.kubernetes.objects import inside, listed, whole
-from halfstep_worker.kubernetes.pending import MESSAGE_CHARACTERS, waiting_reason
+from halfstep_worker.kubernetes.pending import MESSAGE_CHARACTERS, MOST_GATES, waiting_reason
 from halfstep_worker.kubernetes.quantities import quantity
-from halfstep_worker.kubernetes.reading import condition, containers, image, main, meta, phase, spec, state, status
+from halfstep_worker.kubernetes.reading import condition, containers, image, is_unknown, main, meta, phase, spec, state, status
 from halfstep_worker.kubernetes.values import Pod
 
 _META = ("name", "namespace", "uid", "resourceVersion", "generation")
 _TIMES = ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
-_SPEC = ("nodeName", "activeDeadlineSeconds", "terminationGracePeriodSeconds")
-_STATUS = ("phase", "reason", "startTime", "observedGeneration")
+_SPEC = ("nodeName", "schedulerName", "activeDeadlineSeconds", "terminationGracePeriodSeconds")
+_STATUS = ("phase", "reason", "startTime", "nominatedNodeName", "observedGeneration")
 _CONDITION = ("type", "status", "reason", "lastTransitionTime")
 _CONDITIONS = ("DisruptionTarget", "PodScheduled", "PodReadyToStartContainers", "Initialized")
 _UNREAD = {"labels": (QUEUE, OPERATOR, FUNCTION), "annotations": (FUNCTION,)}
@@ -30,7 +30,9 @@ _STATES = {
     "terminated": ("exitCode", "reason", "message", "startedAt", "finishedAt"),
 }
 # Values that thousands of pods share; times, ids and messages are a pod's own.
-_SHARED = {"namespace", "nodeName", "phase", "reason", "type", "status", "name", "image"}
+_SHARED = {"namespace", "nodeName", "nominatedNodeName", "schedulerName", "restartPolicy"} | {
+    "phase", "reason", "type", "status", "name", "image",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,8 @@ def facts(pod: Pod, *, pulled: str | None = None) -> PodFacts:
         prepared=_came_true(pod, "PodReadyToStartContainers"),
         initialized=_came_true(pod, "Initialized"),
         pulled=pulled,
-        started=running.get("startedAt") or ended.get("startedAt"),
-        ended=ended.get("finishedAt"),
+        started=_known(running.get("startedAt")) or _known(ended.get("startedAt")),
+        ended=_known(ended.get("finishedAt")),
         exit_code=ended.get("exitCode"),
         end_reason=ended.get("reason"),
         waiting=waiting_reason(pod),
@@ -110,9 +112,14 @@ def pulled_at(events: Iterable[Mapping[str, Any]]) -> str | None:
     return None
 
 
+def _known(moment: Any) -> Any:
+    """A node writes 1970 where it does not know."""
+    return None if is_unknown(moment) else moment
+
+
 def _came_true(pod: Pod, type: str) -> str | None:
     found = condition(pod, type)
-    return found.get("lastTransitionTime") if found.get("status") == "True" else None
+    return _known(found.get("lastTransitionTime")) if found.get("status") == "True" else None
 
 
 # -- trimming
@@ -123,7 +130,7 @@ def trim(pod: Pod) -> Pod:
     told = _some(status(pod), _STATUS)
     told |= _cut(status(pod), "message")
     told["conditions"] = [_condition(one) for one in listed(status(pod), "conditions") if _is_kept(one)]
-    for key in ("initContainerStatuses", "containerStatuses"):
+    for key in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         if there := listed(status(pod), key):
             told[key] = [_container(one) for one in there]
     return {"metadata": _meta(pod), "spec": _spec(pod), "status": told}
@@ -143,9 +150,11 @@ def _meta(pod: Pod) -> dict[str, Any]:
 
 def _spec(pod: Pod) -> dict[str, Any]:
     kept = _some(spec(pod), _SPEC)
-    for key in ("initContainers", "containers"):
+    for key in ("initContainers", "containers", "ephemeralContainers"):
         if there := [one for one in listed(spec(pod), key) if isinstance(one.get("name"), str)]:
-            kept[key] = [_main(one) if one["name"] == MAIN else _some(one, ("name",)) for one in there]
+            kept[key] = [_main(one) if one["name"] == MAIN else _some(one, ("name", "restartPolicy")) for one in there]
+    if gates := listed(spec(pod), "schedulingGates"):
+        kept["schedulingGates"] = [_some(one, ("name",)) for one in gates[:MOST_GATES]]
     return kept
 
 
@@ -173,6 +182,8 @@ def _condition(condition: Mapping[str, Any]) -> dict[str, Any]:
 
 def _container(container: Pod) -> dict[str, Any]:
     kept = _some(container, ("name",))
+    if container.get("started") is True:
+        kept["started"] = True
     if whole(container.get("restartCount")):
         kept["restartCount"] = container["restartCount"]
     for word, keys in _STATES.items():

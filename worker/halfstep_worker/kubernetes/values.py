@@ -41,6 +41,8 @@ class Refused:
     """It can never be made like this (400, 403 that is no quota, 404 namespace, 422). `message` is a sentence for people."""
 
     message: str
+    reason: str = "refused"
+    """`quota`: more than the quota allows in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,13 @@ class TryLater:
     """Not now (429, quota 403 or 409, 5xx, connection refused): nothing was made, or we can't know.
 
     unknown: the request may have been taken (time-out, lost reply); the pod may exist.
+    held: `quota` or `webhook`, where that is what it waits for; `queue_timeout` ends such a wait.
     """
 
     message: str
     delay: float
     unknown: bool = False
+    held: str | None = None
 
 
 CreateOutcome = Created | Refused | TryLater

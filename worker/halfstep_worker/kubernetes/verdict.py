@@ -13,7 +13,19 @@ from halfstep_worker.kubernetes.exits import exit_sentence, last_words
 from halfstep_worker.kubernetes.findings import Known, Verdict, failed, lost
 from halfstep_worker.kubernetes.objects import listed, number, whole
 from halfstep_worker.kubernetes.pending import has_run
-from halfstep_worker.kubernetes.reading import OVER, containers, ending, has_started, meta, phase, seconds, spec, state, status
+from halfstep_worker.kubernetes.reading import (
+    OVER,
+    containers,
+    debuggers,
+    ending,
+    has_started,
+    meta,
+    phase,
+    seconds,
+    spec,
+    state,
+    status,
+)
 from halfstep_worker.kubernetes.values import Pod
 
 __all__ = ["Known", "Verdict", "judge"]
@@ -48,8 +60,13 @@ def _is_over(pod: Pod, known: Known) -> bool:
     if meta(pod).get("deletionTimestamp") and not spec(pod).get("nodeName"):
         return True  # no kubelet will ever report it
     # A kubelet tells of a disruption with the phase, and of the phase when all containers have ended. While others run on,
-    # or never begin, that can't be waited for; when none does, it comes within a moment.
-    return ending(pod) is not None and any(state(one, "terminated") is None for one in containers(pod))
+    # or never begin, that can't be waited for; when none does, it comes within a moment. A kubelet also waits for the debuggers
+    # that run, but for none that never began.
+    if ending(pod) is None:
+        return False
+    return any(state(one, "terminated") is None for one in containers(pod)) or any(
+        state(one, "running") for one in debuggers(pod)
+    )
 
 
 def _was_taken_away(pod: Pod, known: Known) -> bool:
