@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from halfstep.visible import visible_line
 
 Report = Mapping[str, Any]
 
+FRAGMENT_CHARACTERS = 12
+"""So much of a word is left out rather than shown without its end."""
 DEEPEST = 100
 """Levels of a value that can't be shown whole."""
 
@@ -78,6 +81,56 @@ def show_table(columns: Sequence[Column], rows: Iterable[Report], *, empty: str)
         _show_rich(columns, cells)
     else:
         _show_aligned(columns, cells)
+
+
+def show_narrow_table(columns: Sequence[Column], rows: Iterable[Report], *, width: int, empty: str) -> None:
+    """The same in aligned lines of at most `width` characters, as far as the last column can be cut for it."""
+    cells = [[column.text(row) for column in columns] for row in rows]
+    if not cells:
+        note(empty)
+        return
+    taken = sum(max(map(_width, column)) + 2 for column in zip(*[[each.heading for each in columns], *cells], strict=True))
+    taken -= max(map(_width, [columns[-1].heading, *(line[-1] for line in cells)])) + 2
+    room = max(len(columns[-1].heading), width - taken)
+    _show_aligned(columns, [[*line[:-1], shortened(line[-1], room)] for line in cells])
+
+
+def terminal_width() -> int | None:
+    """Characters in a line of the terminal that stdout is, or as COLUMNS says; None: there is none, any length will do."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS"):
+        return shutil.get_terminal_size((80, 24)).columns
+    return None
+
+
+def shortened(text: str, width: int) -> str:
+    """At most so many columns of a terminal: cut between words where one ends not far before, with an ellipsis."""
+    if _width(text) <= width:
+        return text
+    kept = text[: max(0, width - 1)]
+    while kept and _width(kept) > width - 1:
+        kept = kept[:-1]
+    whole, _, rest = kept.rpartition(" ")
+    broken = text[len(kept)] != " " and whole and len(rest) <= FRAGMENT_CHARACTERS
+    return (whole if broken else kept).rstrip(" ,:;(") + "…"
+
+
+def age(seconds: Any) -> str:
+    """How long ago, in one or two units as `kubectl` writes it: 45s, 3m12s, 17m, 5h2m, 30h, 3d4h."""
+    if type(seconds) not in (int, float) or not 0 <= seconds < 1e12:
+        return ""
+    whole = int(seconds)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86_400
+    if whole < 120:
+        return f"{whole}s"
+    if minutes < 180:
+        return _two(f"{minutes}m", whole % 60, "s") if minutes < 10 else f"{minutes}m"
+    if hours < 48:
+        return _two(f"{hours}h", minutes % 60, "m") if hours < 8 else f"{hours}h"
+    return _two(f"{days}d", hours % 24, "h") if days < 8 else f"{days}d"
+
+
+def _two(large: str, rest: int, unit: str) -> str:
+    return f"{large}{rest}{unit}" if rest else large
 
 
 def show_fields(fields: Mapping[str, str]) -> None:

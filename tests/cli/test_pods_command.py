@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from halfstep.database import Database
 from halfstep.pods import PodBook, PodRow
 from halfstep.producer import enqueue
+from halfstep_cli.output import age, shortened
+from waiting import PATIENCE
 
 
-def run(url: str, *words: str) -> subprocess.CompletedProcess[str]:
+def run(url: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "halfstep_cli.main", "--database", url, *words],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"} | environment,
     )
 
 
@@ -71,3 +77,70 @@ def test_the_memory_of_each_attempt_is_shown(
         assert said.stdout.count(shown) >= 2, "of the last pod, and of its attempt"
         (attempt,) = json.loads(run(database_url, "show", str(task), "--json").stdout)["attempts"]
         assert attempt["pod"]["memory"] == memory
+
+
+SENTENCES = {
+    "an image": "The image 'registry.example.com/shop/etl:7' can't be had (ImagePullBackOff): Back-off pulling image.",
+    "one long word": "x" * 300,
+    "wide characters": "図" * 100,
+    "what would steer a terminal": "no.\x1b[2J\n" * 20,
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("columns", [80, 100, 60])
+def test_a_line_is_as_wide_as_the_terminal_and_tells_age_and_reason(
+    database_url: str, database: Database, make_worker: Any, columns: int
+) -> None:
+    for _ in SENTENCES:
+        enqueue(database, "pod", {"image": "x"}, placement="pod")
+    keeper = make_worker(name="keeper-of-many-pods-in-a-far-away-zone", placement="pod")
+    claims = keeper.claim(len(SENTENCES), placement="pod")
+    rows = []
+    for claim, waiting in zip(claims, SENTENCES.values(), strict=True):
+        facts = {"phase": "Pending", "node": "n" * 60, "waiting": waiting}
+        name = f"hs-{claim.attempt_id}"
+        rows.append(PodRow(claim.attempt_id, claim.id, 1, "", "tasks", name, "u-1", facts, token=claim.token))
+    assert len(PodBook(database).write(rows)) == len(SENTENCES)
+    database.execute("UPDATE halfstep.pod SET intended_at = intended_at - interval '192 seconds'")
+    shown = run(database_url, "pods", COLUMNS=str(columns)).stdout.splitlines()
+    assert shown[0].split() == ["TASK", "ATT", "POD", "PHASE", "AGE", "WAITING"]
+    assert len(shown) == 1 + len(SENTENCES)
+    for line in shown:
+        assert cell_len(line) <= columns
+        assert line.isprintable()
+    lines = {line.split()[0]: line for line in shown[1:]}
+    for claim in claims:
+        line = lines[str(claim.id)]
+        assert f"hs-{claim.attempt_id}"[:11] in line
+        assert "3m1" in line
+    assert lines[str(claims[0].id)].endswith("…")
+    assert "The image" in lines[str(claims[0].id)]
+    assert str(SENTENCES["an image"]) in run(database_url, "pods", "--wide", COLUMNS=str(columns)).stdout
+    told = json.loads(run(database_url, "pods", "--json", COLUMNS=str(columns)).stdout)
+    assert {row["facts"]["waiting"] for row in told} == set(SENTENCES.values())
+    assert all(192 <= row["age_seconds"] <= 320 for row in told)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0s"), (45.9, "45s"), (119, "119s"), (120, "2m"), (192, "3m12s"), (600, "10m"), (3 * 3600, "3h"),
+        (5 * 3600 + 120, "5h2m"), (30 * 3600, "30h"), (3 * 86_400 + 4 * 3600, "3d4h"), (40 * 86_400, "40d"),
+        (None, ""), (-1, ""), ("x", ""), (math.nan, ""),
+    ],
+)  # fmt: skip
+def test_ages_are_written_as_kubectl_does(seconds: Any, shown: str) -> None:
+    assert age(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("short", 5, "short"), ("two words", 7, "two…"), ("abcdefghijklmnopqrstuvwxyz", 10, "abcdefghi…"),
+        ("a b", 1, "…"), ("", 3, ""),
+        ("No node takes the pod: 0/3", 23, "No node takes the pod…"),
+    ],
+)  # fmt: skip
+def test_a_text_is_cut_between_words(text: str, width: int, shown: str) -> None:
+    assert shortened(text, width) == shown

@@ -500,6 +500,23 @@ def test_a_pod_that_says_itself_why_it_waits_costs_no_reading_of_events(sky: Pat
     assert sky.api.reads == 0
 
 
+def test_many_pods_that_fall_silent_at_once_are_named_one_after_the_other(sky: Patient) -> None:
+    """40 of them within the 5 s, and none of them waits for ever."""
+    sky.api.events = [event("FailedMount", CREDS)]
+    claims = [CLAIM._replace(id=n, token=f"t-{n}", attempt_id=f"0b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7{n:03}") for n in range(40)]
+    for claim in claims:
+        sky.fly(claim)
+        there = preparing()
+        there["metadata"]["labels"]["halfstep.io/attempt"] = claim.attempt_id
+        sky.see(there)
+    for _ in range(round(NAMED_WITHIN * 20)):
+        sky.wait(0.05)
+    sky.flights.write_facts(sky.now)
+    said = [row.as_record()["facts"]["waiting"] for row in sky.flights.course.outgoing.pods.values()]
+    assert len(said) == 40
+    assert all(CREDS in words for words in said)
+
+
 def test_events_are_read_ever_more_seldom(sky: Patient) -> None:
     sky.fly(CLAIM)
     sky.see(preparing())

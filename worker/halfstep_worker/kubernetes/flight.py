@@ -37,6 +37,7 @@ class Silence:
     look_at: float
     looks: int = 0
     lasts: bool = False  # for longer than is normal
+    has_turn: bool = False  # the events are to be read at `look_at`, and no later
     event: Obstacle | None = None
 
 

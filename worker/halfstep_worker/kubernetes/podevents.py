@@ -29,6 +29,7 @@ SILENCE_SECONDS = 3.0
 AGAIN_SECONDS = (10.0, 20.0, 40.0, 60.0)
 """Between the readings of one pod's events."""
 SPACING_SECONDS = 0.05
+"""Between two readings of any pods."""
 BUSY_SECONDS = 1.0
 READERS = 2
 """Threads that read events at a time, of all that wait for the API server: creating pods comes first."""
@@ -76,23 +77,25 @@ class PodEvents:
         if silent is None or now < silent.look_at:
             return
         silent.lasts = True
-        if self._read(flight, now):
-            silent.looks += 1
-            silent.look_at = now + AGAIN_SECONDS[min(silent.looks, len(AGAIN_SECONDS)) - 1]
+        if silent.has_turn or (turn := self._turn(now)) <= now:
+            self._read(flight, now)
+            silent.has_turn, silent.looks = False, silent.looks + 1
+            turn = now + AGAIN_SECONDS[min(silent.looks, len(AGAIN_SECONDS)) - 1]
         else:
-            silent.look_at = now + BUSY_SECONDS
-        self._timers.set(silent.look_at, flight.attempt_id, "silence")
+            silent.has_turn = True
+        silent.look_at = turn
+        self._timers.set(turn, flight.attempt_id, "silence")
 
-    def _read(self, flight: Flight, now: float) -> bool:
-        """False: too many do just now."""
-        if now < self._forbidden.get(flight.namespace, 0.0):
-            return True
-        if now < self._next_at:
-            return False
-        self._next_at = now + SPACING_SECONDS
-        errand = partial(read_events, self._api, self._readers, flight.namespace, flight.uid or "")
-        self._calls.submit(flight.attempt_id, "events", errand)
-        return True
+    def _turn(self, now: float) -> float:
+        """When the next may read, however many ask at once."""
+        turn = max(now, self._next_at)
+        self._next_at = turn + SPACING_SECONDS
+        return turn
+
+    def _read(self, flight: Flight, now: float) -> None:
+        if now >= self._forbidden.get(flight.namespace, 0.0):
+            errand = partial(read_events, self._api, self._readers, flight.namespace, flight.uid or "")
+            self._calls.submit(flight.attempt_id, "events", errand)
 
     def answered(self, flight: Flight, answer: object, now: float) -> None:
         """None: nobody had the time. What went wrong is tried again, and told once if we may not."""
