@@ -43,11 +43,11 @@ FROM halfstep.scaler s CROSS JOIN LATERAL (
 ) t
 WHERE s.seen_at > clock_timestamp() - interval '60 seconds';
 
--- As in 0006, and how memory grows and which runtime class: both say where and how a pod runs, not what.
+-- As in 0006, and how memory grows, which runtime class, and how long a pod may be held: they say where and how a pod runs, not what.
 CREATE OR REPLACE FUNCTION halfstep.brings_code(args jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE jsonb_typeof(args -> 'pod')
-        WHEN 'object' THEN (args -> 'pod') - '{resources,on_oom,node_selector,tolerations,affinity,priority_class,runtime_class,active_deadline_seconds,labels,annotations,cluster,namespace,on_finish,grace_seconds,startup_timeout,connections}'::text[] <> '{}'
+        WHEN 'object' THEN (args -> 'pod') - '{resources,on_oom,node_selector,tolerations,affinity,priority_class,runtime_class,active_deadline_seconds,labels,annotations,cluster,namespace,on_finish,grace_seconds,startup_timeout,queue_timeout,connections}'::text[] <> '{}'
         WHEN 'null' THEN false
         ELSE args ? 'pod' END
 $$;

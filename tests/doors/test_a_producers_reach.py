@@ -192,6 +192,7 @@ def test_a_pod_of_a_limited_queue_runs_nothing_of_the_producers(neighbours: Neig
 def test_a_pod_of_a_limited_queue_may_ask_for_resources_and_places(neighbours: Neighbours) -> None:
     pod = {"resources": {"limits": {"cpu": "1"}}, "node_selector": {"disk": "ssd"}, "priority_class": "low", "grace_seconds": 5}
     pod |= {"on_oom": {"memory": "x2", "max": "1Gi"}, "runtime_class": "gvisor"}
+    pod |= {"queue_timeout": 60}
     assert enqueue(neighbours.producer.database, "http", {"pod": pod}, queue="mine", placement="pod")
 
 

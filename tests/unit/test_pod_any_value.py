@@ -19,16 +19,20 @@ from halfstep_worker.kubernetes.defaults import PodDefaults
 from halfstep_worker.kubernetes.flight import Flight
 from halfstep_worker.kubernetes.frames import Frames, opened
 from halfstep_worker.kubernetes.logposition import Stamps
-from halfstep_worker.kubernetes.pending import hopeless, startup_expired, waiting_reason
+from halfstep_worker.kubernetes.pending import hopeless, is_gated, silence, startup_expired, waiting_reason
 from halfstep_worker.kubernetes.planner import Planner
+from halfstep_worker.kubernetes.podevents import event_of
 from halfstep_worker.kubernetes.policy import LauncherPolicy
 from halfstep_worker.kubernetes.quantities import quantity
+from halfstep_worker.kubernetes.quotas import held_by, never_fits
 from halfstep_worker.kubernetes.record import facts_of, inherit, poison
 from halfstep_worker.kubernetes.request import ARGUMENTS, SETTINGS
 from halfstep_worker.kubernetes.timeline import facts, trim
+from halfstep_worker.kubernetes.timers import Timers
 from halfstep_worker.kubernetes.values import Created, Refused, TryLater
 from halfstep_worker.kubernetes.verdict import Known, judge
-from pod_builders import ENDED_PODS, LIVING
+from halfstep_worker.kubernetes.waits import Waits
+from pod_builders import ENDED_PODS, LIVING, preparing
 
 TIME = "2026-11-23T05:00:00Z"
 texts = st.one_of(
@@ -185,17 +189,59 @@ def test_any_pod_is_trimmed_once_and_for_all_and_told_in_words(pod: Any) -> None
         facts(thing).as_json()
 
 
+event_words = st.sampled_from(["FailedMount", "Pulling", "FailedCreatePodSandBox", "FailedToRetrieveImagePullSecret", "Other"])
+any_event = st.fixed_dictionaries(
+    {"involvedObject": st.just({"uid": preparing()["metadata"]["uid"]}) | anything, "reason": event_words | anything},
+    optional={
+        "type": st.just("Warning") | anything,
+        "message": st.text() | anything,
+        "series": anything,
+        "lastTimestamp": st.just("2026-11-23T05:00:00Z") | anything,
+        "eventTime": anything,
+    },
+)
+
+
+@given(bent_pods() | st.just(preparing()), st.lists(any_event | anything, max_size=5))
+def test_any_events_of_any_pod_are_a_sentence_or_nothing(pod: Any, events: list[Any]) -> None:
+    found = event_of(events, trim(pod))
+    assert found is None or found.sentence.isprintable()
+    assert found is None or len(found.sentence) < 2000
+    assert isinstance(startup_expired(trim(pod), 5.0, event=found), Failed | None)
+
+
+@given(bent_pods(), bent_pods())
+def test_the_clocks_go_on_whatever_is_seen(first: Any, second: Any) -> None:
+    flight, waits = Flight(claim("{}", "pod"), "tasks"), Waits(Timers())
+    for now, pod in enumerate((first, second)):
+        there = waits.seen(flight, trim(pod), float(now))
+        assert silence(there).sentence.isprintable()
+        assert (flight.queued_since is None) == (not is_gated(there)) or flight.startable_since is not None
+
+
+@given(st.text() | st.text("exceeded quota: q, requested: cpu=1, used: limited:=,4", max_size=90))
+def test_any_refusal_is_waited_for_or_not(said: str) -> None:
+    assert held_by(said) in (None, "quota", "webhook")
+    assert never_fits(said) in (True, False)
+    assert never_fits(f"exceeded quota: q, requested: {said}, used: {said}, limited: {said}") in (True, False)
+
+
 @given(bent_pods())
 def test_what_sql_is_told_of_any_pod_can_be_stored(pod: Any) -> None:
     flight = Flight(claim("{}", "pod"), "tasks", pod=trim(pod), waiting=waiting_reason(trim(pod)), gave_up=hopeless(trim(pod)))
     json_text(facts_of(flight), 10**6)
 
 
-@given(st.dictionaries(st.sampled_from(["waited_seconds", "ran_seconds", "stopping", "gave_up", "poison"]), anything))
+@given(
+    st.dictionaries(
+        st.sampled_from(["waited_seconds", "ran_seconds", "queued_seconds", "stopping", "gave_up", "poison"]), anything
+    )
+)
 def test_whatever_stands_in_the_facts_is_inherited_or_not(told: dict[str, Any]) -> None:
     flight = Flight(claim("{}", "pod"), "tasks")
     inherit(flight, Past(facts=told), 7.0)
     assert isinstance(flight.parked_at, float | None)
+    assert isinstance(flight.queued_since, float | None)
     assert isinstance(poison(Past(facts=told)), Failed | None)
 
 

@@ -99,6 +99,16 @@ def test_how_long_a_pod_had_waited_and_run_is_told_as_of_now(book: PodBook, clai
     assert 7 <= found.age <= 7 + since
 
 
+def test_how_long_a_pod_has_been_in_a_queue_is_told_while_it_is(book: PodBook, claim: Claim) -> None:
+    now = time.monotonic()
+    book.write([row_of(claim, facts={"waiting": "quota"}, queued_since=now - 30)])
+    facts = past(book, claim).facts
+    assert 30 <= facts["queued_seconds"] <= 30 + time.monotonic() - now
+    assert "waited_seconds" not in facts
+    book.write([row_of(claim, uid="u-1", facts={}, parked_at=now)])
+    assert "queued_seconds" not in past(book, claim).facts
+
+
 def test_a_database_clock_that_went_back_makes_no_pod_younger(book: PodBook, claim: Claim, database: Database) -> None:
     book.write([row_of(claim, facts={})])
     database.execute("UPDATE halfstep.pod SET updated_at = updated_at + interval '1 hour'")

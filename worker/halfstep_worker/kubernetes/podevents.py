@@ -182,7 +182,7 @@ def _at(event: Pod) -> float:
 def _volumes(found: list[Pod]) -> list[str]:
     """Of each volume what was said last, the newest first; what says only that some are missing, where nothing says more."""
     since = _at(found[-1]) - SAME_ROUND_SECONDS
-    recent = [event for event in reversed(found) if event.get("reason") in _MOUNT and _at(event) >= since]
+    recent = [event for event in reversed(found) if str(event.get("reason")) in _MOUNT and _at(event) >= since]
     texts = list(dict.fromkeys(map(_text, recent)))
     named = [text for text in texts if not text.startswith("Unable to attach or mount volumes")]
     return (named or texts)[:MOST_EVENTS]
