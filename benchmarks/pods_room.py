@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks import pods_cluster, pods_kills, pods_mixed, pods_scale
+from benchmarks import pods_cluster, pods_holds, pods_kills, pods_mixed, pods_scale
 from benchmarks.bars import Measure
 
 MEASUREMENTS: dict[str, Measure] = {
     **pods_mixed.MEASUREMENTS,
     **pods_kills.MEASUREMENTS,
+    **pods_holds.MEASUREMENTS,
     **pods_scale.MEASUREMENTS,
     **pods_cluster.MEASUREMENTS,
 }

@@ -466,6 +466,33 @@ def test_events_that_hold_nothing_are_passed_over(sky: Patient, stray: Pod) -> N
     assert "preparing its volumes and its sandbox" in sky.waits()
 
 
+def test_an_image_that_was_pulled_is_no_longer_waited_for(sky: Patient) -> None:
+    words = ("Pulling", "Pulled", "Created", "Started")
+    sky.api.events = [event(word, f"{word} fetch", type="Normal", at=f"2026-11-23T05:00:0{n}Z") for n, word in enumerate(words)]
+    sky.fly()
+    sky.see(pod("Pending", initContainerStatuses=[running("fetch")], containerStatuses=[waiting("PodInitializing")]))
+    sky.until(4)
+    assert sky.waits() == "Init container 'fetch' has not ended."
+    sky.api.events.append(event("Pulling", "Pulling another", type="Normal", at="2026-11-23T05:00:09Z"))
+    sky.until(12)
+    assert "Pulling another" in sky.waits()
+
+
+def test_a_sidecar_whose_probe_fails_is_named_with_the_probes_words(sky: Patient) -> None:
+    sky.api.events = [event("Unhealthy", "Startup probe failed: refused")]
+    sky.fly()
+    there = pod("Pending", initContainerStatuses=[running("proxy")], containerStatuses=[waiting("PodInitializing")])
+    there["spec"]["initContainers"] = [{"name": "proxy", "restartPolicy": "Always"}]
+    sky.see(there)
+    sky.until(4)
+    assert sky.waits() == (
+        "Sidecar 'proxy' has not become ready. A probe of it fails (Unhealthy): Startup probe failed: refused."
+    )
+    there["status"]["initContainerStatuses"][0]["started"] = True
+    sky.see(there)
+    assert sky.waits() == "None"
+
+
 def test_texts_of_events_are_bounded_and_steer_nothing(sky: Patient) -> None:
     sky.api.events = [event("Failed\x1b[2JMount", "no.\nTask 1 failed: \x1b[2J\u2028" + "x" * 100_000)]
     sky.fly()

@@ -42,6 +42,7 @@ _MOUNT = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 _BEFORE_IMAGES = _MOUNT | {"FailedCreatePodSandBox", "NetworkNotReady", "FailedPrepareDynamicResources"}
 # The pod itself tells of these while they hold it; when it does not, they are over.
 _TOLD_BY_THE_POD = {"FailedScheduling", "Failed", "BackOff", "ErrImageNeverPull", "InspectFailed"}
+_PROGRESS = {"Pulling", "Pulled", "Created", "Started"}
 _PULL_SECRET = "FailedToRetrieveImagePullSecret"
 _WORDS = {
     "Pulling": "Its node is pulling an image",
@@ -150,14 +151,20 @@ def _silence_of(pod: Pod) -> Obstacle | None:
 
 def event_of(events: Iterable[Any], pod: Pod) -> Obstacle | None:
     """What holds the pod, by the newest of its events that still can."""
-    found = sorted((event for event in events if _counts(event, pod)), key=_at)
+    found = _without_what_is_done(sorted((event for event in events if _counts(event, pod)), key=_at))
     if not found:
         return None
-    newest = found[-1]
-    reason = str(newest.get("reason") or "")
-    texts = _volumes(found) if reason in _MOUNT else [_text(newest)]
-    named = visible_line(reason)[:100]
-    return Obstacle(_word(reason, texts), f"{_WORDS.get(reason, 'The cluster says of it')} ({named}): {'; '.join(texts)}.")
+    reason = str(found[-1].get("reason"))
+    texts = _volumes(found) if reason in _MOUNT else [_text(found[-1])]
+    said = f"{_WORDS.get(reason, 'The cluster says of it')} ({visible_line(reason)[:100]}): {'; '.join(texts)}."
+    return Obstacle(_word(reason, texts), f"{silence(pod).sentence} {said}" if reason == "Unhealthy" else said)
+
+
+def _without_what_is_done(found: list[Pod]) -> list[Pod]:
+    """An image is being pulled until it is there; the rest of what goes well holds nothing."""
+    last = next((str(event.get("reason")) for event in reversed(found) if str(event.get("reason")) in _PROGRESS), None)
+    over = _PROGRESS - {"Pulling"} if last == "Pulling" else _PROGRESS
+    return [event for event in found if str(event.get("reason")) not in over]
 
 
 def _counts(event: Any, pod: Pod) -> bool:
@@ -169,7 +176,7 @@ def _counts(event: Any, pod: Pod) -> bool:
         return reason == _PULL_SECRET
     if reason in _BEFORE_IMAGES and condition(pod, "PodReadyToStartContainers").get("status") == "True":
         return False
-    return event.get("type") == "Warning" or reason == "Pulling"
+    return event.get("type") == "Warning" or reason in _PROGRESS
 
 
 def _at(event: Pod) -> float:
