@@ -266,6 +266,12 @@ NEVER = {
     ),
     "a quota that asks for limits": (forbidden("failed quota: q: must specify limits.cpu for: main"), "refused", "must specify"),
     "a LimitRange's maximum": (forbidden("maximum cpu usage per Container is 2, but limit is 4"), "refused", "maximum cpu usage"),
+    "requests above the limit that a LimitRange sets": (
+        answer(422, 'Pod "hs-1" is invalid', "Invalid", causes=[{
+            "field": "spec.containers[0].resources.requests",
+            "message": 'Invalid value: "2Gi": must be less than or equal to memory limit of 1Gi',
+        }]), "refused", "memory limit of 1Gi. A container without a limit gets that of its namespace's LimitRange",
+    ),
     "a webhook that denies": (
         answer(403, 'admission webhook "v.example.com" denied the request: no latest', "Forbidden"), "refused", "no latest",
     ),
