@@ -488,6 +488,9 @@ def test_a_launcher_that_lost_a_pod_and_adopts_it_later_sees_it_as_it_was(sky: S
         ("keep_on_failure", finished(0), ["delete", "release"]),
         ("delete", finished(0), ["delete", "release"]),
         ("keep", pod(containerStatuses=[running()]), ["delete", "release"]),
+        ("keep", pod(containerStatuses=[ended(0), running("injected")]), ["end", "release"]),
+        ("keep_on_failure", pod(containerStatuses=[ended(1), running("injected")]), ["end", "release"]),
+        ("keep_on_failure", pod(containerStatuses=[ended(0), running("injected")]), ["delete", "release"]),
     ],
 )
 def test_a_name_that_had_to_stay_taken_is_given_up_as_its_task_wants_it(
@@ -501,7 +504,7 @@ def test_a_name_that_had_to_stay_taken_is_given_up_as_its_task_wants_it(
     sky.flights.hear(Incoming(garbage=[attempt]), sky.now)
     sky.call()
     assert sky.api.words() == words
-    assert sky.api.asked[-1][1] == {"keep": words == ["release"]}
+    assert sky.api.asked[-1][1] == {"keep": "delete" not in words}
     there["metadata"]["labels"][KEEP] = "true"
     sky.see(there)
     sky.flights.doubt()

@@ -11,12 +11,12 @@ from halfstep.outcomes import Failed
 from halfstep.pods import LogPosition, Past
 from halfstep_worker.desk import Incoming, Outgoing, Release
 from halfstep_worker.kubernetes.course import Collector, Course
-from halfstep_worker.kubernetes.errands import Api, take_stranger
+from halfstep_worker.kubernetes.errands import Api, take_away, take_stranger
 from halfstep_worker.kubernetes.flight import ON_FINISH, Flight, Stage
 from halfstep_worker.kubernetes.inbox import Answer, Calls
 from halfstep_worker.kubernetes.names import ATTEMPT, KEEP
 from halfstep_worker.kubernetes.objects import inside
-from halfstep_worker.kubernetes.reading import OVER, meta, phase
+from halfstep_worker.kubernetes.reading import OVER, ending, meta, phase
 from halfstep_worker.kubernetes.record import inherit, poison
 from halfstep_worker.kubernetes.timers import Timers
 from halfstep_worker.kubernetes.values import Listed, Pod, PodGone, PodSeen, WatchEvent
@@ -207,7 +207,8 @@ class Flights:
         about = {} if seen is None else meta(seen.pod)
         if seen is None or not (about.get("name") and about.get("uid")):
             return
-        keep = partial(self._api.release_pod, seen.namespace, about["name"], keep=True, uid=about["uid"])
+        runs = phase(seen.pod) not in OVER
+        keep = partial(take_away, self._api, seen.namespace, about["name"], about["uid"], keep=True, runs=runs)
         self._calls.submit(attempt_id, "garbage", keep if _is_wanted(seen.pod) else partial(take_stranger, self._api, seen))
 
     def leave(self) -> None:
@@ -220,9 +221,11 @@ class Flights:
 
 
 def _is_wanted(pod: Pod) -> bool:
-    """A pod that has ended, of a task that wanted it kept; its name had to stay taken for a while first."""
+    """Its program has ended, and its task wanted it kept; its name had to stay taken for a while first, or its launcher died."""
     wish = inside(meta(pod), "annotations").get(ON_FINISH)
-    return phase(pod) in OVER and (wish == "keep" or (wish == "keep_on_failure" and phase(pod) == "Failed"))
+    end = ending(pod)
+    failed = phase(pod) == "Failed" or (end is not None and end.get("exitCode") != 0)
+    return (phase(pod) in OVER or end is not None) and (wish == "keep" or (wish == "keep_on_failure" and failed))
 
 
 def _label(pod: Pod, name: str) -> str:
