@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from halfstep.claims import Claim
 from halfstep.outcomes import Cancelled, Failed, Lost, Retry, Succeeded
 from halfstep.pods import Past
+from halfstep.visible import visible_line
 from halfstep_worker.children.storable import json_text, plain
 from halfstep_worker.kubernetes.answers import ApiError, Reply, created, message_of, reason_of
 from halfstep_worker.kubernetes.clusters import Cluster
@@ -205,7 +206,7 @@ any_event = st.fixed_dictionaries(
 @given(bent_pods() | st.just(preparing()), st.lists(any_event | anything, max_size=5))
 def test_any_events_of_any_pod_are_a_sentence_or_nothing(pod: Any, events: list[Any]) -> None:
     found = event_of(events, trim(pod))
-    assert found is None or found.sentence.isprintable()
+    assert found is None or visible_line(found.sentence) == found.sentence
     assert found is None or len(found.sentence) < 2000
     assert isinstance(startup_expired(trim(pod), 5.0, event=found), Failed | None)
 
@@ -215,7 +216,7 @@ def test_the_clocks_go_on_whatever_is_seen(first: Any, second: Any) -> None:
     flight, waits = Flight(claim("{}", "pod"), "tasks"), Waits(Timers())
     for now, pod in enumerate((first, second)):
         there = waits.seen(flight, trim(pod), float(now))
-        assert silence(there).sentence.isprintable()
+        assert visible_line(silence(there).sentence) == silence(there).sentence
         assert (flight.queued_since is None) == (not is_gated(there)) or flight.startable_since is not None
 
 
