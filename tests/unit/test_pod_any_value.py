@@ -214,10 +214,11 @@ def test_any_events_of_any_pod_are_a_sentence_or_nothing(pod: Any, events: list[
 @given(bent_pods(), bent_pods())
 def test_the_clocks_go_on_whatever_is_seen(first: Any, second: Any) -> None:
     flight, waits = Flight(claim("{}", "pod"), "tasks"), Waits(Timers())
+    waits.parked(flight, 0.0)
     for now, pod in enumerate((first, second)):
         there = waits.seen(flight, trim(pod), float(now))
         assert visible_line(silence(there).sentence) == silence(there).sentence
-        assert (flight.queued_since is None) == (not is_gated(there)) or flight.startable_since is not None
+        assert (flight.queued_since is None, flight.startable_since is None) == (not is_gated(there), is_gated(there))
 
 
 @given(st.text() | st.text("exceeded quota: q, requested: cpu=1, used: limited:=,4", max_size=90))
