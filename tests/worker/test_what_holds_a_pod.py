@@ -36,6 +36,7 @@ from worker.test_pod_flights import ADOPTED, CLAIM, Sky, outcome  # noqa: TID251
 
 NAMED_WITHIN = 5.0
 STARTUP, QUEUE = 60.0, 300.0
+CLOSED = "exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0"
 NO_ROOM = "exceeded quota: q, requested: limits.cpu=2,pods=1, used: limits.cpu=3,pods=9, limited: limits.cpu=4,pods=9"
 CREDS = 'MountVolume.SetUp failed for volume "creds" : secret "none" not found'
 TIMED_OUT = (
@@ -224,6 +225,8 @@ def test_what_holds_a_pod_is_named_in_time_and_the_right_limit_ends_it(sky: Pati
 
 ANSWERS = {
     "a quota without room": (forbidden(NO_ROOM), "exceeded quota: q", "quota"),
+    "a namespace that a quota of no pods closes": (forbidden(CLOSED), "limited: pods=0", "quota"),
+    "a namespace that a count of no pods closes": (forbidden(CLOSED.replace("pods", "count/pods")), "count/pods=0", "quota"),
     "a quota that nobody has counted yet": (forbidden("status unknown for quota: q, resources: pods"), "status unknown", "quota"),
     "a quota that takes too long to look at": (broken("resource quota evaluation timed out"), "evaluation timed out", "quota"),
     "a webhook that is down": (
@@ -260,9 +263,6 @@ NEVER = {
     "more of one thing of several": (
         forbidden("exceeded quota: q, requested: pods=1,requests.memory=2Gi, used: pods=4,requests.memory=0, "
                   "limited: pods=4,requests.memory=1Gi"), "quota", "requests.memory=1Gi",
-    ),
-    "a quota of no pods at all": (
-        forbidden("exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0"), "quota", "pods=0",
     ),
     "a quota that asks for limits": (forbidden("failed quota: q: must specify limits.cpu for: main"), "refused", "must specify"),
     "a LimitRange's maximum": (forbidden("maximum cpu usage per Container is 2, but limit is 4"), "refused", "maximum cpu usage"),

@@ -15,6 +15,7 @@ WEBHOOK = "webhook"
 _EXCEEDED = re.compile(
     r"exceeded quota: [^,]{1,253}, ?requested: ([^:]{1,2000}), ?used: ([^:]{1,2000}), ?limited: ([^:;]{1,2000})", re.IGNORECASE
 )
+_COUNTED = ("pods", "count/pods")
 _WAITS = ("exceeded quota", "status unknown for quota", "resource quota evaluation timed out")
 _WEBHOOK = ("failed calling webhook", "failed to call webhook", "failed calling admission webhook", "admission webhook ")
 
@@ -27,12 +28,15 @@ def held_by(said: str) -> str | None:
 
 
 def never_fits(said: str) -> bool:
-    """Even an empty quota would have no room: more is requested than it allows in all."""
+    """Even an empty quota would have no room: more is requested than it allows in all.
+
+    A quota of no pods at all is how people close a namespace for a while: that one is waited for.
+    """
     found = _EXCEEDED.search(said)
     if found is None:
         return False
     requested, limited = _amounts(found[1]), _amounts(found[3])
-    return any(name in limited and amount > limited[name] for name, amount in requested.items())
+    return any(name in limited and amount > limited[name] for name, amount in requested.items() if name not in _COUNTED)
 
 
 def _amounts(text: str) -> dict[str, Decimal]:
