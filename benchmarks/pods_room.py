@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import pods_cluster, pods_holds, pods_kills, pods_mixed, pods_scale
+from benchmarks import pods_cluster, pods_holds, pods_kills, pods_mixed, pods_random, pods_scale, pods_trouble
 from benchmarks.bars import Measure
 
 MEASUREMENTS: dict[str, Measure] = {
@@ -11,4 +11,6 @@ MEASUREMENTS: dict[str, Measure] = {
     **pods_holds.MEASUREMENTS,
     **pods_scale.MEASUREMENTS,
     **pods_cluster.MEASUREMENTS,
+    **pods_random.MEASUREMENTS,
+    **pods_trouble.MEASUREMENTS,
 }

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -104,6 +104,8 @@ class FakeCluster:
         """Objects made, by name."""
         self.closing = threading.Event()
         self.watching = 0
+        self.standing: dict[str, Fault | Callable[[str, str], Fault | None]] = {}
+        """By verb: what all its calls meet for as long as it stands here; or who says so of namespace and kind."""
         self._faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self._connections: set[socket.socket] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
@@ -130,11 +132,12 @@ class FakeCluster:
         """The next calls of this verb meet these."""
         self._faults[verb].extend(faults)
 
-    def next_fault(self, verb: str) -> Fault | None:
+    def next_fault(self, verb: str, namespace: str = "", kind: str = "") -> Fault | None:
         """By the server's threads."""
         with suppress(IndexError):
             return self._faults[verb].popleft()
-        return None
+        stands = self.standing.get(verb)
+        return stands(namespace, kind) if callable(stands) else stands
 
     def calls(self, verb: str) -> list[Seen]:
         """The requests of this verb so far."""
@@ -202,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.fake.requests.append(
             Seen(self._verb, parts.path, self._query, body, dict(self.headers.items()), time.monotonic())
         )  # fmt: skip
-        fault = self.fake.next_fault(self._verb)
+        fault = self.fake.next_fault(self._verb, *self._where[:2])
         if isinstance(fault, Holds):
             fault.go.wait(PATIENCE)
             fault = None if self._is_there() else LosesReply()
@@ -251,6 +254,8 @@ class _Handler(BaseHTTPRequestHandler):
         store = self.fake.store
         try:
             match self._verb:
+                case "create" if self._query.get("dryRun") == "All":
+                    return 201, json.dumps(body).encode()
                 case "create":
                     made = store.create(namespace, kind, body)
                     self.fake.accepted[made["metadata"]["name"]] += 1

@@ -81,6 +81,15 @@ class PodStore:
             event = {"type": type, "reason": reason, "message": message, "involvedObject": about}
             self._said.append(event | {"firstTimestamp": at, "lastTimestamp": at, "count": 1})
 
+    def say_of_pods(self, kind: Any, thing: Any, *, namespace: str = "jobs") -> None:
+        """All watches of the namespace that select are told that, whatever it is; the store knows nothing of it."""
+        with self._changed:
+            self.version += 1
+            if isinstance(thing, dict) and isinstance(thing.get("metadata"), dict):
+                thing["metadata"]["resourceVersion"] = str(self.version)
+            self._events.append((self.version, "SAID", namespace, {"type": kind, "object": thing}))
+            self._changed.notify_all()
+
     def bookmark(self) -> None:
         """All watches get one."""
         with self._changed:
@@ -190,8 +199,10 @@ class PodStore:
                     self._changed.wait(max(0.0, min(1.0, ends - time.monotonic())))
                 fresh, at = self._events[at:], len(self._events)
             for number, kind, where, thing in fresh:
-                if number > version and (
-                    kind == "BOOKMARK" or (where == namespace and kind != "OTHER" and _has(thing, selector))
+                if number > version and kind == "SAID" and where == namespace and selector:
+                    yield thing
+                elif number > version and (
+                    kind == "BOOKMARK" or (where == namespace and kind not in ("OTHER", "SAID") and _has(thing, selector))
                 ):
                     yield {"type": kind, "object": thing}
 

@@ -56,6 +56,16 @@ WORKER_DRAINING = Metric("halfstep_worker_draining", "1 while it leaves.")
 WORKER_EXCHANGES = Metric("halfstep_worker_exchange_seconds", "How long exchanges took, and how many there were.")
 WORKER_FENCED = Metric("halfstep_worker_fenced_writes_total", "Its late writes that were refused.")
 WORKER_CHILDREN = Metric("halfstep_worker_children_started_total", "Child processes that were started.")
+WORKER_PARTS = Metric(
+    "halfstep_worker_part_seconds_since_turn",
+    "Since each part that must turn last did, while it owes a turn; 0 while it has nothing to do.",
+    ("part",),
+)
+LAUNCHER_TROUBLE = Metric(
+    "halfstep_launcher_trouble",
+    "1 while the API server keeps the launcher from this, whatever is asked for.",
+    ("cluster", "namespace", "part"),
+)
 
 # Of a scaler.
 SCALER_RPC = Metric("halfstep_scaler_rpc_seconds", "How long answers to KEDA took.", ("method",))

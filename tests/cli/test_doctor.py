@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 
 from halfstep.database import Database
 from halfstep.producer import enqueue
+from halfstep.troubles import TroubleBook, TroubleRow
 from halfstep_cli.commands import checks
 from old_encodings import migrate_as_before
 
@@ -28,6 +29,7 @@ NAMES = [
     "queues",
     "unserved",
     "scaled objects",
+    "troubles",
     "partitions",
     "default partitions",
 ]
@@ -274,3 +276,22 @@ def test_an_object_of_somebody_else_is_found(halfstep, halfstep_at, database, st
         superuser.script("RESET ROLE; DROP TABLE halfstep.theirs")
     assert halfstep("doctor").code == 0
     assert halfstep_at(admin, "doctor").code == 0, "a superuser trusts who owns the database"
+
+
+def test_what_keeps_a_launcher_from_getting_on_is_said_with_what_to_do(halfstep, database, make_worker):
+    launchers = [make_worker(placement="pod", name=name) for name in ("l1", "l2")]
+    assert lines(halfstep("doctor"))["troubles"] == "ok  troubles: every launcher gets on with its cluster"
+    for launcher in launchers:
+        TroubleBook(database).write(launcher.id, [TroubleRow("", "jobs", "create pods", "No right. Give it that right.", 1.0)])
+    said = halfstep("doctor")
+    assert said.code == 1
+    told = "no  troubles: l1, l2: No right. Give it that right. -> Until then its tasks wait, and use up no attempt; "
+    assert lines(said)["troubles"] == f"{told}it goes on by itself."
+
+
+def test_of_many_troubles_the_oldest_are_said(halfstep, database, make_worker):
+    rows = [TroubleRow("", f"n{n}", "create pods", f"No right in n{n}.", 100.0 - n) for n in range(7)]
+    TroubleBook(database).write(make_worker(placement="pod", name="l1").id, rows)
+    line = lines(halfstep("doctor"))["troubles"]
+    assert "l1: No right in n4. And 2 more. ->" in line
+    assert "n5" not in line

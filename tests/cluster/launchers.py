@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,19 @@ from cluster.kube import Cluster
 class LauncherProcess:
     """`halfstep worker --placement pod`."""
 
-    def __init__(self, url: str, clusters: Path, log: Path, name: str, *, policy: Path | None = None) -> None:
+    def __init__(
+        self, url: str, clusters: Path, log: Path, name: str, *, policy: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.name, self.log = name, log
         words = ["worker", "--placement", "pod", "--clusters", str(clusters), "--name", name]
         words += ["--policy", str(policy)] if policy else []
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "halfstep_cli.main", *words],
-                env=os.environ | {"HALFSTEP_DATABASE_URL": url, "PYTHONPATH": os.pathsep.join(sys.path)},
+                env=os.environ
+                | {"HALFSTEP_DATABASE_URL": url, "PYTHONPATH": os.pathsep.join(sys.path)}
+                | dict(environment or {}),
                 stdout=out,
                 stderr=out,
             )

@@ -30,7 +30,7 @@ from halfstep_worker.kubernetes.record import facts_of, inherit, poison
 from halfstep_worker.kubernetes.request import ARGUMENTS, SETTINGS
 from halfstep_worker.kubernetes.timeline import facts, trim
 from halfstep_worker.kubernetes.timers import Timers
-from halfstep_worker.kubernetes.values import Created, Refused, TryLater
+from halfstep_worker.kubernetes.values import Created, Refused, TryLater, Unavailable
 from halfstep_worker.kubernetes.verdict import Known, judge
 from halfstep_worker.kubernetes.waits import Waits
 from pod_builders import ENDED_PODS, LIVING, preparing
@@ -302,7 +302,7 @@ def test_any_line_of_a_log_has_a_time_or_none(line: bytes) -> None:
 )
 def test_any_answer_of_an_api_server_is_an_outcome(body: bytes, status: int) -> None:
     made = created(Reply(status, body), where="here")
-    assert isinstance(made, Created | Refused | TryLater)
+    assert isinstance(made, Created | Refused | TryLater | Unavailable)
     assert message_of(body)
     reason_of(body)
     try:

@@ -17,7 +17,7 @@ from halfstep.errors import InvalidSettings
 from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.api import ClusterApi, LogQuery
 from halfstep_worker.kubernetes.names import ATTEMPT, FINALIZER, KEEP
-from halfstep_worker.kubernetes.values import Created, Refused, TryLater
+from halfstep_worker.kubernetes.values import Created, Refused, TryLater, Unavailable
 from kubernetes_fake import Drips, FakeCluster, Holds, LosesReply, Says, Silent
 from waiting import PATIENCE, is_within, wait_until
 
@@ -93,19 +93,12 @@ def test_a_pod_that_exists_and_cannot_be_read_is_asked_for_later(fake: FakeClust
             15.0,
             False,
         ),
-        (
-            Says(403, 'pods "hs-a1" is forbidden: error looking up service account: serviceaccount "default" not found'),
-            2.0,
-            False,
-        ),
         (Says(409, 'Operation cannot be fulfilled on resourcequotas "q": the object has been modified', "Conflict"), 2.0, False),
-        (Says(401, "Unauthorized", "Unauthorized"), 2.0, False),
         (Says(500, "etcdserver: request timed out"), 2.0, True),
         (Says(502, body=b"<html>Bad Gateway</html>"), 2.0, True),
         (Says(503, headers={"Retry-After": "3"}), 3.0, True),
         (Says(504, "Timeout: request did not complete within the requested timeout"), 2.0, True),
         (Says(200, body=b"<html>please log in</html>"), 2.0, True),
-        (Says(302, headers={"Location": "http://127.0.0.1:1/"}), 2.0, False),
     ],
 )
 def test_what_passes_is_tried_later(fake: FakeCluster, api: ClusterApi, said: Says, delay: float, unknown: bool) -> None:
@@ -130,7 +123,6 @@ ABOVE = 'Invalid value: "2Gi": must be less than or equal to memory limit of 1Gi
             Says(403, 'pods "hs-a1" is forbidden: violates PodSecurity "restricted:latest": host namespaces (hostNetwork=true)'),
             'refused it: violates PodSecurity "restricted:latest": host namespaces (hostNetwork=true)',
         ),
-        (Says(404, 'namespaces "jobs" not found', "NotFound"), 'refused it: namespaces "jobs" not found'),
         (Says(400, "strict decoding error: unknown field"), "strict decoding error"),
         (
             Says(422, 'Pod "hs-a1" is invalid', causes=(("spec.containers[0].resources.requests", ABOVE),)),
@@ -144,6 +136,123 @@ def test_what_can_never_succeed_is_refused_with_a_sentence(fake: FakeCluster, ap
     outcome = create(api)
     assert isinstance(outcome, Refused)
     assert words in outcome.message
+
+
+NOWHERE = {
+    "a proxy's page": Says(404, body=b"<html>404 Not Found</html>"),
+    "another server's words": Says(404, body=b"404 page not found"),
+    "no such API": Says(404, "the server could not find the requested resource", "NotFound"),
+    "a login page that is said to be fine": Says(200, body=b"<html>please log in</html>"),
+    "something else that is fine": Says(200, body=b"[]"),
+    "nothing": Says(200, body=b" "),
+    "a redirect": Says(302, body=b"Found", headers={"Location": "http://127.0.0.1:1/"}),
+}
+
+
+@pytest.mark.parametrize("call", ["get", "delete", "patch", "list"])
+@pytest.mark.parametrize("said", NOWHERE.values(), ids=NOWHERE)
+def test_nobody_but_an_api_server_is_believed_that_a_pod_is_gone_or_dealt_with(
+    fake: FakeCluster, api: ClusterApi, call: str, said: Says
+) -> None:
+    uid = create(api).uid
+    calls: dict[str, Callable[[], object]] = {
+        "get": lambda: api.get_pod("jobs", "hs-a1"),
+        "delete": lambda: api.delete_pod("jobs", "hs-a1", uid=uid),
+        "patch": lambda: api.release_pod("jobs", "hs-a1", keep=False),
+        "list": lambda: api.list_pods("jobs", selector="a=b"),
+    }
+    fake.meet(call, said)
+    with pytest.raises(ApiError):
+        calls[call]()
+    calls[call]()
+
+
+def troubled(api: ClusterApi) -> list[str]:
+    return [trouble.part for trouble in api.troubles.standing()]
+
+
+NO_RIGHT = Says(
+    403, 'pods is forbidden: User "u" cannot create resource "pods" in API group "" in the namespace "jobs"', "Forbidden"
+)
+
+
+ANONYMOUS = Says(403, NO_RIGHT.message.replace('"u"', '"system:anonymous"'), "Forbidden")
+
+
+def test_each_part_is_in_trouble_until_it_works_again(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.meet("create", NO_RIGHT)
+    fake.meet("log", NO_RIGHT)
+    assert isinstance(create(api), Unavailable)
+    with pytest.raises(ApiError) as caught:
+        api.read_log(LogQuery("jobs", "x", "main"), seconds=5)
+    assert caught.value.access
+    assert sorted(troubled(api)) == ["create pods", "get pods/log"]
+    assert "Role and RoleBinding" in (api.troubles.blocked("jobs") or "")
+    assert api.troubles.blocked("etl") is None
+    create(api)
+    assert troubled(api) == ["get pods/log"]
+
+
+def test_a_denial_and_a_used_up_quota_are_no_trouble(fake: FakeCluster, api: ClusterApi) -> None:
+    denied = 'admission webhook "p.example.com" denied the request: no'
+    fake.meet("create", NO_RIGHT, Says(403, denied), Says(403, 'pods "x" is forbidden: exceeded quota: q'), Says(422, "no"))
+    create(api)
+    assert isinstance(create(api), Refused)
+    assert troubled(api) == [], "whoever judges requests makes pods again"
+    assert isinstance(create(api), TryLater)
+    assert isinstance(create(api), Refused)
+    assert troubled(api) == []
+
+
+def test_a_webhook_that_is_away_is_told_and_keeps_no_other_pod_from_being_made(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.meet("create", Says(500, 'Internal error occurred: failed calling webhook "p.example.com": Post "https://p": refused'))
+    assert isinstance(create(api), TryLater)
+    assert troubled(api) == ["admission"]
+    assert api.troubles.blocked("jobs") is None
+    create(api)
+    assert troubled(api) == []
+
+
+def test_a_page_in_place_of_one_answer_stops_nothing_else(fake: FakeCluster, api: ClusterApi) -> None:
+    """A firewall for applications may dislike this pod's script only."""
+    fake.meet("create", Says(403, body=b"<html>request blocked</html>"))
+    assert isinstance(create(api), Unavailable)
+    assert api.troubles.blocked("jobs") is None
+
+
+def test_a_dry_run_finds_out_that_it_is_over_and_leaves_nothing(fake: FakeCluster, api: ClusterApi) -> None:
+    fake.meet("create", NO_RIGHT, NO_RIGHT)
+    create(api)
+    api.probe("jobs", "pods")
+    assert troubled(api) == ["create pods"]
+    api.probe("jobs", "pods")
+    assert troubled(api) == []
+    assert fake.calls("create")[-1].query == {"dryRun": "All"}
+    assert not fake.accepted
+
+
+def test_credentials_are_read_again_when_a_right_is_missing(
+    fake: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Somebody anonymous is told of no wrong token."""
+    monkeypatch.setattr("halfstep_worker.kubernetes.connection.RELOAD_SECONDS", 0.0)
+    with closing(ClusterApi("here", kubeconfig=fake.kubeconfig(tmp_path, token="old"))) as api:
+        fake.kubeconfig(tmp_path, token="new")
+        fake.meet("create", ANONYMOUS, NO_RIGHT)
+        for _ in range(3):
+            create(api)
+    assert [seen.headers["authorization"] for seen in fake.calls("create")] == ["Bearer old", "Bearer new", "Bearer new"]
+
+
+def test_a_kubeconfig_that_can_t_be_read_any_more_is_part_of_the_sentence(
+    fake: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr("halfstep_worker.kubernetes.connection.RELOAD_SECONDS", 0.0)
+    with closing(ClusterApi("here", kubeconfig=fake.kubeconfig(tmp_path))) as api:
+        (tmp_path / "kubeconfig").write_text("[]")
+        fake.meet("create", Says(401, "Unauthorized", "Unauthorized"))
+        create(api)
+        assert "could not be read from kubeconfig" in (api.troubles.blocked("jobs") or "")
 
 
 def test_a_lost_reply_leaves_it_unknown_and_the_next_try_finds_the_pod(fake: FakeCluster, api: ClusterApi) -> None:

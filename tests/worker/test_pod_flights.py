@@ -19,7 +19,17 @@ from halfstep_worker.kubernetes.flights import Flights
 from halfstep_worker.kubernetes.inbox import Answer, Calls
 from halfstep_worker.kubernetes.names import KEEP
 from halfstep_worker.kubernetes.timers import Timers
-from halfstep_worker.kubernetes.values import Created, CreateOutcome, Listed, Pod, PodGone, PodSeen, Refused, TryLater
+from halfstep_worker.kubernetes.values import (
+    Created,
+    CreateOutcome,
+    Listed,
+    Pod,
+    PodGone,
+    PodSeen,
+    Refused,
+    TryLater,
+    Unavailable,
+)
 from pod_builders import ENDED, deleted, ended, finished, never_begun, pending, pod, running, unscheduled, waiting
 
 CLAIM = Claim(
@@ -724,3 +734,68 @@ def test_a_cluster_that_does_not_let_us_end_what_we_keep_is_lived_with(sky: Sky,
     sky.api.refusal = None
     sky.wait(3)
     assert sky.api.words()[-1] == "release"
+
+
+# -- while nothing can be made in the namespace
+
+
+def test_a_pod_that_the_cluster_makes_for_nobody_is_made_when_it_does_again(sky: Sky) -> None:
+    sky.api.creates.append(Unavailable("No right."))
+    sky.fly()
+    assert not sky.write().endings
+    sky.wait(2.0)
+    assert sky.api.words() == ["create", "create"]
+    assert not sky.write().endings
+
+
+def test_while_that_is_known_nobody_asks(sky: Sky) -> None:
+    why: list[str | None] = ["No right."]
+    sky.flights.course.blocked = lambda namespace: why[0]
+    sky.fly()
+    sky.flights.write_facts(sky.now)
+    assert told(sky.write())["waiting"] == "No right."
+    for _ in range(3):
+        sky.wait(2.0)
+    assert sky.api.words() == []
+    assert (sky.flights.creating, sky.flights.making()) == (1, 0)
+    why[0] = None
+    sky.wait(2.0)
+    assert sky.api.words() == ["create"]
+
+
+def test_a_call_that_waited_for_its_turn_is_not_made_either(sky: Sky) -> None:
+    sky.claim()
+    sky.write()
+    sky.flights.course.blocked = lambda namespace: "No right."
+    sky.call()
+    assert sky.api.words() == []
+
+
+def test_a_cancel_holds_while_nothing_can_be_made(sky: Sky) -> None:
+    sky.flights.course.blocked = lambda namespace: "No right."
+    sky.fly()
+    sky.write()
+    sky.flights.hear(Incoming(cancelled=[CLAIM.id]), sky.now)
+    sky.wait(2.0)
+    assert isinstance(outcome(sky.write()), Cancelled)
+
+
+def test_what_was_not_asked_for_goes_back_unstarted_and_what_may_be_there_is_kept(sky: Sky) -> None:
+    other = CLAIM._replace(id=8, attempt_id="0b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c12")
+    sky.api.creates += [Unavailable("No right."), TryLater("No answer.", 1.0, unknown=True)]
+    sky.fly()
+    sky.fly(other)
+    assert sky.flights.hand_back() == 0, "nothing is known of trouble"
+    sky.flights.course.blocked = lambda namespace: "No right."
+    assert sky.flights.hand_back() == 1
+    (release,) = sky.write().releases
+    assert (release.claim, release.started) == (CLAIM, False)
+    assert len(sky.flights) == 1
+
+
+def test_a_pod_whose_config_map_can_t_be_made_is_not_handed_back(sky: Sky) -> None:
+    sky.config_map = {"metadata": {}}
+    sky.api.config_maps.append(Unavailable("No right."))
+    sky.fly()
+    sky.flights.course.blocked = lambda namespace: "No right."
+    assert sky.flights.hand_back() == 0

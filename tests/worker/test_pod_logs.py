@@ -18,8 +18,8 @@ from halfstep_worker.kubernetes.frames import Frames, frame
 from halfstep_worker.kubernetes.logplan import Attempt, LogSource, LogTimes, Plan, Reader
 from halfstep_worker.kubernetes.logposition import Position
 from halfstep_worker.kubernetes.podlogs import PodLogCollector
-from kubernetes_fake import FakeCluster, Says, Silent
-from waiting import PATIENCE, is_within, wait_until
+from kubernetes_fake import FakeCluster, LosesReply, Says, Silent
+from waiting import NEVER, PATIENCE, is_within, wait_until
 
 QUICK = LogTimes(interval=0.02, rate=1000, first=0.0, read=2, final=5, retry=0.02)
 START = 1_700_000_000.0
@@ -170,6 +170,55 @@ def test_a_last_read_ends_even_if_no_try_succeeds(fake: FakeCluster, store: Stor
     fake.meet("log", *[Says(500, "error dialing backend")] * 1000)
     finish(collect(LogTimes(first=1000, final=0.2, retry=0.02)), source())
     assert "error dialing backend" in store.markers()[0]
+
+
+NO_RIGHT = Says(403, 'pods "pa" is forbidden: User "u" cannot get resource "pods/log" in API group "" in the namespace "jobs"')
+
+
+@pytest.mark.parametrize(
+    "fault", [NO_RIGHT, Says(401, "Unauthorized"), Says(404, body=b"<html>not here</html>"), LosesReply()], ids=repr
+)
+@pytest.mark.parametrize(("patient", "needed"), [(NEVER, False), (0.0, True)], ids=["any log", "the outcome stands in it"])
+def test_a_log_that_the_api_server_shows_nobody_is_waited_for(
+    fake: FakeCluster, store: Store, collect: Any, fault: Any, patient: float, needed: bool
+) -> None:
+    fake.log("pa", "all", at=START)
+    fake.standing["log"] = fault
+    done = threading.Event()
+    collector = collect(LogTimes(first=1000, final=0.0, patient=patient, needed=NEVER, retry=0.02, final_cap=0.02))
+    collector.finish(source(), done.set, needed=needed)
+    wait_until(lambda: len(fake.calls("log")) > 5, what="some tries")
+    assert not done.is_set()
+    fake.standing.clear()
+    assert done.wait(PATIENCE)
+    assert (store.texts(), store.markers()) == (["all"], [])
+
+
+def test_but_not_for_ever(fake: FakeCluster, store: Store, collect: Any) -> None:
+    fake.standing["log"] = NO_RIGHT
+    finish(collect(LogTimes(first=1000, final=0.0, patient=0.1, retry=0.02)), source())
+    assert "Role and RoleBinding" in store.markers()[0]
+
+
+def test_a_thread_that_stumbles_over_one_log_reads_the_next(
+    fake: FakeCluster, store: Store, collect: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
+    fake.store.put("pb")
+    fake.log("pb", "of b", at=START)
+    end = PodLogCollector._end
+
+    def stumble(self: PodLogCollector, reader: Reader, error: Any) -> None:
+        if reader.attempt.source.key == "a":
+            raise ZeroDivisionError("so the test wants it")
+        end(self, reader, error)
+
+    monkeypatch.setattr(PodLogCollector, "_end", stumble)
+    collector = collect(LATE, threads=1)
+    finish(collector, source("a"))
+    finish(collector, source("b"))
+    assert store.texts("b") == ["of b"]
+    assert "ZeroDivisionError" in caplog.text or "so the test wants it" in caplog.text
+    assert len(collector) == 0
 
 
 def test_a_silent_kubelet_holds_up_one_read_only(fake: FakeCluster, store: Store, collect: Any) -> None:

@@ -15,6 +15,7 @@ import pytest
 from halfstep_worker.kubernetes.api import ClusterApi
 from halfstep_worker.kubernetes.values import Listed, Pod, PodGone, PodSeen
 from halfstep_worker.kubernetes.watch import PodWatch, WatchTimes
+from halfstep_worker.progress import Progress
 from kubernetes_fake import Cut, Ends, FakeCluster, Says, Silent, TellsError
 from waiting import is_within, wait_until
 
@@ -367,3 +368,31 @@ def _typical(n: int) -> dict[str, Any]:
         "spec": {"nodeName": "node1", "containers": [{"name": "main", "image": "i", "env": [{"name": "A", "value": "b" * 500}]}]},
         "status": status,
     }
+
+
+def test_a_watch_that_falls_is_told_and_named(
+    fake: FakeCluster, watch: Callable[..., PodWatch], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
+    """By an error where none can be, so that no list could mend it."""
+
+    def fall(self: PodWatch) -> float:
+        raise ZeroDivisionError("so the test wants it")
+
+    monkeypatch.setattr(PodWatch, "_pause", fall)
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    progress = Progress()
+    fake.meet("list", Says(500))
+    kept = watch(part=progress.part("watch jobs", bound=1000.0))
+    wait_until(lambda: not kept.is_alive(), what="its end")
+    assert [late.part for late in progress.late()] == ["watch jobs"]
+    assert "so the test wants it" in caplog.text
+
+
+def test_a_watch_turns_with_each_word_and_rests_between_its_tries(fake: FakeCluster, watch: Callable[..., PodWatch]) -> None:
+    progress = Progress()
+    part = progress.part("watch jobs", bound=1000.0)
+    watch(part=part)
+    wait_until(lambda: fake.watching == 1, what="the watch")
+    assert part.seconds(time.monotonic() + 10) >= 10
+    fake.standing = {"list": Says(403), "watch": Says(403)}
+    wait_until(lambda: fake.store.end_watches() or part.seconds(time.monotonic() + 10) == 0, what="a pause")  # type: ignore[func-returns-value]

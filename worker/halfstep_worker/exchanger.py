@@ -27,7 +27,7 @@ from halfstep.ownership import TrustedDatabase
 from halfstep.queue import Queue, WorkerCard
 from halfstep_worker.desk import Desk, Incoming
 from halfstep_worker.fairness import QueueOrder
-from halfstep_worker.heartbeat import Pulse, lease_left
+from halfstep_worker.heartbeat import EXCHANGE, Pulse, lease_left
 from halfstep_worker.ledger import Ledger
 from halfstep_worker.polling import Patience, Polling
 from halfstep_worker.settings import WorkerSettings
@@ -37,6 +37,8 @@ MOST = 1_000
 """Claims and ends in one exchange."""
 MOST_DOUBTED = 10
 """So many tasks whose ends are refused in any form: whoever can't end tasks claims no more."""
+EXCHANGE_SECONDS = 300.0
+"""Longer than any step of a round: every statement has its time-out, and a step has few."""
 ASK_SECONDS = 1.0
 """How often a worker looks for cancel requests and new queues when no hint comes."""
 
@@ -61,6 +63,7 @@ class Exchanger(threading.Thread):
         self._writer = Writer(
             self._ledger, self._queue, pulse, send_chunks=self._send_chunks, acknowledge=self._acknowledge
         )  # fmt: skip
+        self._part = pulse.progress.part(EXCHANGE, bound=EXCHANGE_SECONDS)
         self._uncertain = False
         self._ask_at = 0.0
         self._delay = 0.0
@@ -87,9 +90,11 @@ class Exchanger(threading.Thread):
             self._leave()
         except BaseException as fault:
             self._abandoned = True
+            self._part.fell(fault)
             self._desk.fail(fault)
             raise
         finally:
+            self._part.rests()
             self._database.close()
 
     def _is_empty(self) -> bool:
@@ -114,12 +119,15 @@ class Exchanger(threading.Thread):
             self._rest()
 
     def _succeeded(self) -> None:
+        self._pulse.failing = None
         if self._delay:
             self._delay = 0.0
             emit("database.back")
 
     def _failed(self, error: HalfstepError) -> None:
         self._uncertain = True
+        since = time.monotonic() if self._pulse.failing is None else self._pulse.failing[0]
+        self._pulse.failing = since, str(error)
         if not self._delay:
             emit("database.away", error=error, delay=0.1)
         self._delay = min(1.0, self._delay * 2 or 0.1)
@@ -159,15 +167,20 @@ class Exchanger(threading.Thread):
 
     def tick(self) -> None:
         """Writes what there is to write, claims what is wanted, and gives the queue its care. Raises HalfstepError."""
+        self._part.turned()
         self._ledger.bring_back(time.monotonic())
         self._ledger.outgoing.merge(self._desk.take())
         if self._uncertain or self._pulse.marked_dead == self._worker:
             self._recover()
+        self._tell_troubles(time.monotonic())
         self._writer.write_logs()
         self._see_to_pods(time.monotonic())
         self._writer.hand_back()
+        self._part.turned()
         self._exchange(time.monotonic())
         self._ask(time.monotonic())
+        if not self._ledger.held:
+            self._part.rests()  # pruning takes as long as it takes, and nobody waits for it
         self._caretaker.tick(idle=not self._ledger.held)
         self._writer.back_off_if_stuck()
 
@@ -244,6 +257,9 @@ class Exchanger(threading.Thread):
     def _turn(self) -> Turn:
         settings = self._settings
         return Turn(self._worker, self._sequence, self._order.names(), settings.placement, settings.cluster)
+
+    def _tell_troubles(self, now: float) -> None:
+        """A launcher tells what keeps it from getting on; see `PodExchanger`."""
 
     def _see_to_pods(self, now: float) -> None:
         """A launcher has more to write and to take over; see `PodExchanger`."""

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from halfstep.database import ConnectionSettings
 from halfstep.errors import HalfstepError
@@ -15,7 +15,12 @@ from halfstep.events import emit
 from halfstep.ownership import TrustedDatabase
 from halfstep.queue import Queue
 from halfstep_worker.children.processes import used_below
+from halfstep_worker.progress import Progress
 from halfstep_worker.settings import WorkerSettings
+
+EXCHANGE = "exchange"
+HEARTBEAT_SECONDS = 120.0
+"""Longer than a renewal can take, a login included."""
 
 
 @dataclass(slots=True)
@@ -30,6 +35,8 @@ class Pulse:
     renewed_at: float = 0.0  # written by the heartbeat, and by the exchange when it registers: when the renewal was sent
     marked_dead: str = ""  # written by the heartbeat: the registration that others took for dead
     drain_requested: bool = False  # written by the heartbeat
+    failing: tuple[float, str] | None = None  # written by the exchange: since when its rounds fail, and why
+    progress: Progress = field(default_factory=Progress)  # the parts that must turn
 
 
 class Heartbeat(threading.Thread):
@@ -48,6 +55,7 @@ class Heartbeat(threading.Thread):
         self._awake = threading.Event()
         self._stuck = False
         self._peak = 0
+        self._part = pulse.progress.part("heartbeat", bound=HEARTBEAT_SECONDS)
         self.asked: Callable[[], None] = lambda: None
         """Called in this thread when somebody has asked for a drain."""
 
@@ -58,9 +66,17 @@ class Heartbeat(threading.Thread):
     def run(self) -> None:
         """Beats every `renew_seconds`; sooner after a failure, so that an outage costs no lease, and not all workers at once."""
         usual = pause = self._settings.renew_seconds
-        while not self._rest(pause):
-            pause = usual if self.beat(time.monotonic()) else min(0.5, usual) * random.uniform(0.5, 1.0)
-        self._database.close()
+        try:
+            while not self._rest(pause):
+                self._part.turned()
+                pause = usual if self.beat(time.monotonic()) else min(0.5, usual) * random.uniform(0.5, 1.0)
+                self._part.rests()
+        except BaseException as error:
+            self._part.fell(error)
+            emit("part.fell", part=self._part.name, error=error)
+            raise
+        finally:
+            self._database.close()
 
     def wake(self) -> None:
         """There is something to say or to hear: beats now. Any thread may call it."""
@@ -74,8 +90,11 @@ class Heartbeat(threading.Thread):
     def beat(self, now: float) -> bool:
         """One renewal, if the loop deserves it; whether it was recorded."""
         pulse = self._pulse
-        if now - pulse.turned_at > self._settings.lease_seconds:
-            if not self._stuck:
+        hanging = [late for late in pulse.progress.late() if late.part == EXCHANGE]
+        if hanging or now - pulse.turned_at > self._settings.lease_seconds:
+            if not self._stuck and hanging:
+                emit("part.stuck", error=hanging[0].sentence)
+            elif not self._stuck:
                 emit("loop.stuck", seconds=now - pulse.turned_at)
             self._stuck = True
             return False

@@ -24,9 +24,13 @@ class Membership:
     """In this order: `arrive`, `join`, `work`, and `leave` whatever happened. Used by the thread of the loop.
 
     metrics: also says whether the member is about to leave; then it insists on nothing any more.
+    why_not_ready: for the probe, what keeps it from working besides what is the same for all; empty if nothing does.
     """
 
-    def __init__(self, settings: WorkerSettings, desk: Desk, pulse: Pulse, exchanger: Exchanger, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self, settings: WorkerSettings, desk: Desk, pulse: Pulse, exchanger: Exchanger, metrics: WorkerMetrics,
+        *, why_not_ready: Callable[[], str] = lambda: "",
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._leaves = metrics.leaves
         self._desk = desk
@@ -36,7 +40,7 @@ class Membership:
         self._heartbeat = Heartbeat(settings, pulse)
         self._heartbeat.asked = lambda: desk.deliver(Incoming(drain=True))
         self._listener = HintListener(settings.listen_url or settings.database_url, self._hint) if settings.notify else None
-        self._health = WorkerHealth(settings, pulse)
+        self._health = WorkerHealth(settings, pulse, why_not=why_not_ready)
         self._server = worker_server(settings, metrics, self._health)
 
     def arrive(self) -> bool:

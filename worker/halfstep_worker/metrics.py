@@ -44,6 +44,7 @@ class WorkerMetrics(Collector):
         yield gauge(names.WORKER_LEASE_LAG, {(): self._lag(time.monotonic())})
         yield gauge(names.WORKER_DRAINING, {(): float(self.leaves())})
         yield counter(names.WORKER_FENCED, {(): float(pulse.fenced)})
+        yield gauge(names.WORKER_PARTS, {(part,): seconds for part, seconds in self._parts()})
         if self._children is not None:
             yield counter(names.WORKER_CHILDREN, {(): float(self._children())})
 
@@ -51,16 +52,29 @@ class WorkerMetrics(Collector):
         """Nothing: registering must look at nothing."""
         return []
 
+    def _parts(self) -> Iterator[tuple[str, float]]:
+        turned_at = self._pulse.turned_at
+        yield "loop", max(0.0, time.monotonic() - turned_at) if turned_at else 0.0
+        yield from self._pulse.progress.seconds().items()
+
     def _lag(self, now: float) -> float:
         return now - self._pulse.renewed_at if self._pulse.worker_id else 0.0
 
 
-class WorkerHealth:
-    """Alive: the loop turns. Ready: registered, its lease not run out. One that drains stays ready: NotReady pods die first."""
+FAILING_SECONDS = 5.0
+"""So long may the rounds of the exchange fail before somebody is told that nothing is claimed."""
 
-    def __init__(self, settings: WorkerSettings, pulse: Pulse) -> None:
+
+class WorkerHealth:
+    """Alive: all parts turn that must, as a restart helps those that do not. Ready: it can work.
+
+    One that drains stays ready: NotReady pods die first. why_not: what else keeps it from working; empty if nothing does.
+    """
+
+    def __init__(self, settings: WorkerSettings, pulse: Pulse, *, why_not: Callable[[], str] = lambda: "") -> None:
         self._settings = settings
         self._pulse = pulse
+        self._why_not = why_not
         self._ended = False
 
     def healthy(self) -> str:
@@ -68,7 +82,7 @@ class WorkerHealth:
         late = time.monotonic() - self._pulse.turned_at
         if self._pulse.turned_at and late > 3 * self._settings.lease_seconds:
             return f"The loop has not turned for {late:.0f} s."
-        return ""
+        return self._late()
 
     def ready(self) -> str:
         """For /readyz."""
@@ -77,7 +91,17 @@ class WorkerHealth:
         if self._ended:
             return "The worker has ended."
         late = -lease_left(self._pulse, self._settings, now=time.monotonic())
-        return f"The lease ran out {late:.0f} s ago." if late >= 0 else ""
+        if late >= 0:
+            return f"The lease ran out {late:.0f} s ago."
+        return self._late() or self._failing() or self._why_not()
+
+    def _late(self) -> str:
+        return next((late.sentence for late in self._pulse.progress.late()), "")
+
+    def _failing(self) -> str:
+        since, error = self._pulse.failing or (time.monotonic(), "")
+        seconds = time.monotonic() - since
+        return f"The exchange with the database has failed for {seconds:.0f} s: {error}" if seconds >= FAILING_SECONDS else ""
 
     def end(self) -> None:
         """The worker has left the queue."""

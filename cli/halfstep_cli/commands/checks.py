@@ -25,6 +25,7 @@ MOST_NAMED = 5
 """Groups of tasks, or ScaledObjects."""
 COMING_SECONDS = 300.0
 """So long KEDA may take from a task to a worker: by then a node was added and an image pulled."""
+MOST_TROUBLES = 5
 
 Row = Any
 
@@ -71,6 +72,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
         queues,
         unserved,
         scaled_objects,
+        troubles,
         partitions,
         default_partitions,
     ):
@@ -271,6 +273,23 @@ def scaled_objects(patient: Patient) -> Finding:
     told = " ".join(f"{row['namespace']}/{row['name']}: {row['sentence']}" for row in refused[:MOST_NAMED])
     more = f" And {len(refused) - MOST_NAMED} more." if len(refused) > MOST_NAMED else ""
     return Finding("scaled objects", False, f"{len(refused)} refused. {told}{more}", "Mend the metadata of the trigger.")
+
+
+def troubles(patient: Patient) -> Finding:
+    """Does a launcher not get on: with its cluster, or with itself?"""
+    from halfstep.troubles import TroubleBook
+
+    found = TroubleBook(patient.database).list()
+    if not found:
+        return Finding("troubles", True, "every launcher gets on with its cluster")
+    by_sentence: dict[str, list[str]] = {}
+    for row in found:
+        by_sentence.setdefault(row["sentence"], []).append(row["launcher"])
+    told = [f"{', '.join(dict.fromkeys(names))}: {sentence}" for sentence, names in by_sentence.items()]
+    more = f" And {len(told) - MOST_TROUBLES} more." if len(told) > MOST_TROUBLES else ""
+    itself = any(not row["namespace"] for row in found)
+    advice = "See its log." if itself else "Until then its tasks wait, and use up no attempt; it goes on by itself."
+    return Finding("troubles", False, " ".join(told[:MOST_TROUBLES]) + more, advice)
 
 
 def partitions(patient: Patient) -> Finding:

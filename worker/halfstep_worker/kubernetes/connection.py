@@ -21,6 +21,7 @@ from halfstep_worker.kubernetes.answers import ApiError, Reply, retry_after_of
 
 CONNECT_SECONDS = 5.0
 RELOAD_SECONDS = 10.0
+KNOWN_SECONDS = 60.0
 POOL_SIZE = 32
 PIECE_BYTES = 64 * 1024
 SOCKET_OPTIONS: list[tuple[int, int, int | bytes]] = [
@@ -73,7 +74,9 @@ class Connection:
         self._load = load
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, int]] = Counter()
-        self._reload_at = 0.0
+        self._loaded_at = 0.0
+        self.complaint: str | None = None
+        """Why the configuration could not be read again when credentials were refused."""
         self._use(load())
 
     def call(self, request: Request, *, seconds: float) -> Reply:
@@ -99,8 +102,6 @@ class Connection:
             self._count(request.method, 0)
             raise ApiError(_sentence(error), unknown=body is not None and body.left) from error
         self._count(request.method, response.status)
-        if response.status == 401:
-            self._reload()
         if silence is not None:
             _limit(response, time.monotonic() + silence)
         return response
@@ -134,14 +135,20 @@ class Connection:
                 raise ApiError(f"The credentials could not be refreshed: {error}") from error
             return {setting["key"]: setting["value"] for setting in settings if setting["value"]}
 
-    def _reload(self) -> None:
+    def reload(self, *, known: bool = False) -> None:
+        """Credentials were refused, or nobody answers: their source may have changed. Every `RELOAD_SECONDS` at most.
+
+        known: the server knows whom they are of. That they are the wrong ones is then less likely: every `KNOWN_SECONDS`.
+        """
         with self._lock:
-            if time.monotonic() < self._reload_at:
+            if time.monotonic() < self._loaded_at + (KNOWN_SECONDS if known else RELOAD_SECONDS):
                 return
             try:
                 self._use(self._load())
-            except InvalidSettings:  # half written, perhaps; the next refusal tries again
-                self._reload_at = time.monotonic() + RELOAD_SECONDS
+                self.complaint = None
+            except InvalidSettings as error:  # half written, perhaps; the next refusal tries again
+                self.complaint = str(error)
+                self._loaded_at = time.monotonic()
 
     def _use(self, configuration: Any) -> None:
         from kubernetes.client.rest import RESTClientObject
@@ -149,7 +156,7 @@ class Connection:
         self._configuration = configuration
         self._rest = RESTClientObject(configuration)  # only for its pool: it knows certificates and proxies
         self._host = configuration.host.rstrip("/")
-        self._reload_at = time.monotonic() + RELOAD_SECONDS
+        self._loaded_at = time.monotonic()
 
     def _count(self, method: str, status: int) -> None:
         with self._lock:

@@ -28,7 +28,7 @@ from halfstep_worker.kubernetes.stops import AGAIN_SECONDS, Stops, stopping
 from halfstep_worker.kubernetes.stumbles import CURELESS, UNREADABLE, stumbled_over, told
 from halfstep_worker.kubernetes.timeline import trim
 from halfstep_worker.kubernetes.timers import Timers
-from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, TryLater
+from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, TryLater, Unavailable
 from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, judge
 from halfstep_worker.kubernetes.waits import Waits
 
@@ -37,6 +37,8 @@ CREATE_SECONDS = 10.0
 LEASE_SHARE = 0.7
 """Of what is left of the lease, the part that a create call may take."""
 SHORTEST_CREATE = 0.5
+HELD_SECONDS = 1.0
+"""How often a pod that can't be made, as none can be made there, asks whether that is over."""
 LEASE_SECONDS = 0.2
 """Before a create that too little of the lease was left for is tried again."""
 
@@ -61,6 +63,8 @@ class Course:
         self.changed: set[str] = set()
         self.leaving = False
         self.lease_left: Callable[[], float] = lambda: CREATE_SECONDS
+        self.blocked: Callable[[str], str | None] = lambda namespace: None
+        """Why no pod can be made in a namespace, whatever it is. Asked by API threads, too."""
         self._cluster = cluster
         self._api = api
         self._calls = calls
@@ -89,6 +93,9 @@ class Course:
             self._calls.submit(flight.attempt_id, "look", partial(self._api.get_pod, flight.namespace, flight.name))
         elif self.leaving or self._create_seconds() < SHORTEST_CREATE:
             self._timers.set(now + LEASE_SECONDS, flight.attempt_id, "create")
+        elif (why := self.blocked(flight.namespace)) is not None:
+            self._tell(flight, why)
+            self._timers.set(now + HELD_SECONDS, flight.attempt_id, "create")
         else:
             flight.stage = Stage.CREATING
             self._calls.submit(flight.attempt_id, "create", partial(self._make, flight.namespace, flight.manifest))
@@ -101,6 +108,8 @@ class Course:
         seconds = self._create_seconds()
         if seconds < SHORTEST_CREATE:
             return TryLater("The launcher's lease has to be renewed first.", LEASE_SECONDS)
+        if (why := self.blocked(namespace)) is not None:
+            return Unavailable(why)
         return make(self._api, namespace, manifests, seconds)
 
     def answered(self, flight: Flight, answer: Answer, now: float) -> None:
@@ -115,6 +124,8 @@ class Course:
                 self._try_later(flight, now + delay, message, unknown)
                 if flight.stage is Stage.INTENDED and (failed := self._waits.refused(flight, later, now)) is not None:
                     self._make_no_more(flight, failed, now)
+            case "create", Unavailable(message=message, unknown=unknown):
+                self._try_later(flight, now + HELD_SECONDS, message, unknown)
             case "create" | "furnish", error if isinstance(error, CURELESS):
                 self.stumbled(flight, error, now)
             case "create", Exception() as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from halfstep.events import emit
@@ -10,7 +11,7 @@ from halfstep_worker.children.storable import plain
 from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.manifest import owned_by
 from halfstep_worker.kubernetes.names import FINALIZER
-from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, PodSeen
+from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, PodSeen, TryLater, Unavailable
 
 
 class Api(Protocol):
@@ -40,6 +41,8 @@ def make(api: Api, namespace: str, manifests: tuple[Pod, Pod | None], seconds: f
     if config_map is None or not isinstance(made, Created):
         return made
     beside = api.create_config_map(namespace, owned_by(config_map, made.uid), seconds=seconds)
+    if isinstance(beside, TryLater | Unavailable):
+        return replace(beside, unknown=True)  # the pod is there
     return made if isinstance(beside, Created) else beside
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from halfstep.claims import Claim
@@ -10,25 +13,50 @@ from halfstep.errors import RefusedValue
 from halfstep.events import emit
 from halfstep.failpoints import reach
 from halfstep.installation import settle
-from halfstep.pods import Past, PodBook, PodRow
+from halfstep.pods import PodBook, PodRow
+from halfstep.troubles import TroubleBook, TroubleRow
+from halfstep.visible import visible_line
 from halfstep_worker.desk import Desk, Incoming
 from halfstep_worker.exchanger import Exchanger
 from halfstep_worker.heartbeat import Pulse
+from halfstep_worker.kubernetes.apart import Apart
 from halfstep_worker.kubernetes.defaults import PodDefaults
 from halfstep_worker.kubernetes.twins import twins
+from halfstep_worker.mending import ascii_text
 from halfstep_worker.settings import WorkerSettings
+
+T = TypeVar("T")
 
 ADOPT_SECONDS = 1.0
 ADOPT_BATCH = 100
+REWORD_SECONDS = 10.0
+"""How often the same troubles are told in other words: a server's may differ with each answer."""
 
 
 class PodExchanger(Exchanger):
-    """Pods outlive their launcher: what it still holds when it leaves is handed over, not released."""
+    """Pods outlive their launcher: what it still holds when it leaves is handed over, not released.
 
-    def __init__(self, settings: WorkerSettings, desk: Desk, pulse: Pulse, defaults: PodDefaults | None = None) -> None:
+    troubles: what keeps the launcher from getting on, for SQL.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        desk: Desk,
+        pulse: Pulse,
+        defaults: PodDefaults | None = None,
+        *,
+        troubles: Callable[[], list[TroubleRow]] = lambda: [],
+    ) -> None:
         super().__init__(settings, desk, pulse)
         self._defaults = defaults or PodDefaults()
         self._book = PodBook(self._database)
+        self._troubles = troubles
+        self._trouble_book = TroubleBook(self._database)
+        self._told: tuple[str, dict[tuple[str, ...], str]] = "", {}
+        """What SQL knows of our troubles, and under which registration of ours."""
+        self._told_at = 0.0
+        self._apart = Apart()
         self._adopt_at = 0.0
         self._making: dict[str, Claim] = {}
         """By attempt: claims of which SQL does not know yet that their pods are there, or why not."""
@@ -38,18 +66,52 @@ class PodExchanger(Exchanger):
         return settle(self._book.database)
 
     def _give_back_the_rest(self) -> None:
-        """Deregistering marks the lease dead, and another launcher adopts the pods at once."""
+        """Deregistering marks the lease dead, and another launcher adopts the pods at once. Its troubles leave with it."""
+        if self._told[1]:
+            self._write_troubles([])
+
+    def _tell_troubles(self, now: float) -> None:
+        """When they have changed. Before all else: what is refused later in the round is to be told, too."""
+        rows = [*self._troubles(), *(TroubleRow(self._settings.cluster, "", *refused) for refused in self._apart.refused(now))]
+        words: dict[tuple[str, ...], str] = {(row.cluster, row.namespace, row.part): row.sentence for row in rows}
+        told = self._worker, words
+        if told == self._told or not (told[1] or self._told[1]):
+            return
+        others = told[0] != self._told[0] or told[1].keys() != self._told[1].keys()
+        if others or now - self._told_at >= REWORD_SECONDS:
+            self._write_troubles(rows)
+            self._told, self._told_at = told, now
+
+    def _write_troubles(self, rows: list[TroubleRow]) -> None:
+        """In a form that any database takes, if need be."""
+        try:
+            self._trouble_book.write(self._worker, rows)
+        except RefusedValue:
+            plain = [replace(row, namespace=ascii_text(row.namespace), sentence=ascii_text(row.sentence)) for row in rows]
+            self._apart.go("tell troubles", lambda: self._trouble_book.write(self._worker, plain), time.monotonic())
 
     def _see_to_pods(self, now: float) -> None:
+        """A value that the server refuses of one of these keeps none of the others from going on, nor the exchange."""
         out = self._ledger.outgoing
         if out.pods:
             self._writer.write_pods(self._send_pods)
         if out.doubtful:
-            kept = self._book.live(out.doubtful) | twins(self._book, out.doubtful, self._desk)
-            self._desk.deliver(Incoming(garbage=[attempt for attempt in out.doubtful if attempt not in kept]))
-            out.doubtful.clear()
+            doubtful, out.doubtful = out.doubtful, []
+            self._desk.deliver(Incoming(garbage=self._garbage(doubtful)))
         if now >= self._adopt_at and self._desk.target > 0 and not self._stopped.is_set():
-            self._adopt(now)
+            self._apart.go("adopt pods", lambda: self._adopt(now), now)
+
+    def _garbage(self, attempts: list[str]) -> list[str]:
+        """Those whose pods nobody needs. Of one that the server can't make sense of nothing is known: its pod is left alone."""
+        try:
+            kept = self._book.live(attempts) | twins(self._book, attempts, self._desk)
+        except RefusedValue as error:
+            if len(attempts) == 1:
+                emit("part.refused", part="doubt pods", error=f"{visible_line(ascii_text(attempts[0], 100))}: {error}")
+                return []
+            half = len(attempts) // 2
+            return self._garbage(attempts[:half]) + self._garbage(attempts[half:])
+        return [attempt for attempt in attempts if attempt not in kept]
 
     def _send_pods(self, rows: list[PodRow]) -> None:
         reach("pod.intend")
@@ -91,7 +153,7 @@ class PodExchanger(Exchanger):
         """What was claimed before, by a dead launcher or by a lost reply, comes with its past: the loop never sees it without."""
         claims = self._with_befores(claims)
         known = [claim for claim in claims if claim.pod_namespace is not None]
-        pasts = self._pasts(known) if known else {}
+        pasts = self._of_each(known, self._book.pasts) if known else {}
         if claims:
             self._making |= {claim.attempt_id: claim for claim in claims if claim.pod_uid is None}
             self._ledger.accept(claims)
@@ -101,22 +163,22 @@ class PodExchanger(Exchanger):
         """What most pods are made without is looked up for those that need it, beside the exchange."""
         labels = self._defaults.task_labels
         asking = [claim for claim in claims if labels or (claim.attempt > 1 and self._may_grow(claim))]
-        found = self._book.befores(asking, labels) if asking else {}
+        found = self._of_each(asking, lambda claims: self._book.befores(claims, labels)) if asking else {}
         return [claim._replace(before=found[claim.attempt_id]) if claim.attempt_id in found else claim for claim in claims]
 
     def _may_grow(self, claim: Claim) -> bool:
         return self._defaults.on_oom is not None or "on_oom" in claim.args
 
-    def _pasts(self, claims: list[Claim]) -> dict[str, Past]:
-        """Of a log that can't be read nothing is known; the others' pasts are."""
+    def _of_each(self, claims: list[Claim], look: Callable[[list[Claim]], dict[str, T]]) -> dict[str, T]:
+        """By attempt. Of what can't be read nothing is known; the others' is."""
         try:
-            return self._book.pasts(claims)
+            return look(claims)
         except RefusedValue as error:
             if len(claims) == 1:
                 emit("pod.past_unreadable", task=claims[0].id, error=error)
                 return {}
             half = len(claims) // 2
-            return self._pasts(claims[:half]) | self._pasts(claims[half:])
+            return self._of_each(claims[:half], look) | self._of_each(claims[half:], look)
 
     def _acknowledge(self, claims: list[Claim]) -> None:
         if claims:

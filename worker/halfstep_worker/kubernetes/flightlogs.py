@@ -18,6 +18,7 @@ from halfstep_worker.kubernetes.names import MAIN
 from halfstep_worker.kubernetes.podlogs import PodLogCollector
 from halfstep_worker.kubernetes.reading import has_started, is_body
 from halfstep_worker.logs import LogCollector
+from halfstep_worker.progress import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ class LogDone:
 class FlightLogs:
     """`deliver` is called by the collector's threads; everything else by the loop."""
 
-    def __init__(self, api: ClusterApi, inbox: Inbox) -> None:
+    def __init__(self, api: ClusterApi, inbox: Inbox, *, part: Part | None = None) -> None:
         self._inbox = inbox
-        self._pages = PodLogCollector(api, deliver=self.deliver)
+        self._pages = PodLogCollector(api, deliver=self.deliver, part=part)
         self._chunks = LogCollector()
         self._frames: dict[str, Frames] = {}
         self._positions: dict[str, LogPosition] = {}
@@ -73,7 +74,8 @@ class FlightLogs:
         if flight.pod is None or flight.vanished or not has_started(flight.pod):
             self._inbox.put(LogDone(flight.attempt_id))
         else:
-            self._pages.finish(self._source(flight), lambda: self._inbox.put(LogDone(flight.attempt_id)))
+            done, needed = (lambda: self._inbox.put(LogDone(flight.attempt_id))), flight.framed is not None
+            self._pages.finish(self._source(flight), done, needed=needed)
 
     def forget(self, flight: Flight) -> None:
         """Nothing more of it is wanted; what is not on its way to SQL yet is for an adopter to read again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -54,6 +55,12 @@ class Flights:
     def creating(self) -> int:
         """Flights whose pods are not acknowledged yet."""
         return sum(1 for flight in self._flights.values() if flight.stage in (Stage.INTENDED, Stage.CREATING))
+
+    def making(self) -> int:
+        """The same, without those that wait for their namespace: they keep nobody from being claimed."""
+        blocked = self.course.blocked
+        asked = Counter(flight.namespace for flight in self._flights.values() if flight.stage in (Stage.INTENDED, Stage.CREATING))
+        return sum(number for namespace, number in asked.items() if blocked(namespace) is None)
 
     @property
     def unwritten(self) -> int:
@@ -214,10 +221,20 @@ class Flights:
     def leave(self) -> None:
         """Pods are handed over; what was never asked for goes back unstarted."""
         self.course.leaving = True
-        for flight in list(self._flights.values()):
-            if flight.stage is Stage.INTENDED and not flight.doubtful:
-                self.course.outgoing.releases.append(Release(flight.claim, "drain", started=False))
-                self._forget(flight)
+        self._hand_back("drain")
+
+    def hand_back(self) -> int:
+        """How many go back unstarted, as no pod can be made for them. One that may have been made is kept, and looked for."""
+        return self._hand_back("trouble", lambda namespace: self.course.blocked(namespace) is not None)
+
+    def _hand_back(self, reason: str, where: Callable[[str], bool] = lambda namespace: True) -> int:
+        unasked = [
+            one for one in self._flights.values() if one.stage is Stage.INTENDED and not one.doubtful and where(one.namespace)
+        ]
+        for flight in unasked:
+            self.course.outgoing.releases.append(Release(flight.claim, reason, started=False))
+            self._forget(flight)
+        return len(unasked)
 
 
 def _is_wanted(pod: Pod) -> bool:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+
+from halfstep_worker.progress import Part
+
+CALL_SECONDS = 120.0
+"""Longer than any call with all its waiting: one that is not over hangs, in a name's look-up or a program of the kubeconfig's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,9 @@ class Inbox:
 class Calls:
     """A few threads that wait for the API server, however many pods there are."""
 
-    def __init__(self, inbox: Inbox, *, threads: int = 8) -> None:
+    def __init__(self, inbox: Inbox, *, threads: int = 8, part: Part | None = None) -> None:
         self._inbox = inbox
+        self._part = part or Part("calls", bound=CALL_SECONDS)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="api")
         self.open = 0
         """Calls without an answer yet. Written by the loop only."""
@@ -61,10 +68,13 @@ class Calls:
         self._threads.submit(self._run, attempt_id, call, function)
 
     def _run(self, attempt_id: str, call: str, function: Callable[[], object]) -> None:
+        self._part.turned(threading.get_ident())
         try:
             result: object = function()
         except Exception as error:
             result = error
+        finally:
+            self._part.rests(threading.get_ident())
         self._inbox.put(Answer(attempt_id, call, result))
 
     def stop(self) -> None:

@@ -10,6 +10,7 @@ from halfstep_worker.desk import Desk
 from halfstep_worker.heartbeat import Pulse, lease_left
 from halfstep_worker.kubernetes.cockpit import Cockpit
 from halfstep_worker.kubernetes.exchange import PodExchanger
+from halfstep_worker.kubernetes.standing import Standing, TroubleMetrics
 from halfstep_worker.membership import Membership
 from halfstep_worker.metrics import WorkerMetrics
 from halfstep_worker.settings import WorkerSettings
@@ -19,6 +20,8 @@ AHEAD = 200
 """Claims whose pods are not acknowledged yet: what starts within a second."""
 FACTS_SECONDS = 1.0
 DOUBT_SECONDS = 30.0
+HAND_BACK_SECONDS = 30.0
+"""Tasks wait so long in a launcher that can make no pods for them; then others may have them."""
 LEAVE_SECONDS = 15.0
 """How long a leaving launcher waits for the answers of its create calls."""
 
@@ -30,10 +33,15 @@ class Launcher:
         self.settings = settings
         self._cockpit = cockpit
         self._desk = Desk()
-        self._pulse = Pulse()
-        self._exchanger = PodExchanger(settings, self._desk, self._pulse, cockpit.defaults)
+        self._pulse = Pulse(progress=cockpit.progress)
+        standing = Standing(settings.cluster, cockpit.namespaces, cockpit.troubles, self._pulse)
+        self._exchanger = PodExchanger(settings, self._desk, self._pulse, cockpit.defaults, troubles=standing.rows)
         metrics = WorkerMetrics(settings, self._pulse, leaves=lambda: self._drain_wanted)
-        self._membership = Membership(settings, self._desk, self._pulse, self._exchanger, metrics)
+        metrics.registry.register(TroubleMetrics(standing, cockpit.troubles.name))
+        self._membership = Membership(
+            settings, self._desk, self._pulse, self._exchanger, metrics, why_not_ready=standing.why_not_ready
+        )
+        self._held_back_since: float | None = None
         self._drain_wanted = False
         self._draining_since: float | None = None
         self._facts_at = 0.0
@@ -100,9 +108,26 @@ class Launcher:
         self._now_and_then(now)
         if self._drain_wanted:
             self._leave(now)
-        self._desk.aim(0 if self._drain_wanted else min(self.settings.slots, len(flights) - flights.creating + AHEAD))
+        held_back = self._hold_back(now)
+        wanted = min(self.settings.slots, len(flights) - flights.making() + AHEAD)
+        self._desk.aim(0 if self._drain_wanted or held_back else wanted)
         self._send()
         select.select([self._desk.wake_fd, self._cockpit.wake_fd], [], [], self._pause(time.monotonic()))
+
+    def _hold_back(self, now: float) -> bool:
+        """Nothing is claimed while nothing can be made where most tasks go. What was claimed waits here, and goes back later."""
+        why, since = self._cockpit.blocked(), self._held_back_since
+        if why is None:
+            self._held_back_since = None
+            if since is not None:
+                emit("claims.resumed")
+            return False
+        if since is None:
+            self._held_back_since = now
+            emit("claims.held_back", error=why)
+        elif now - since >= HAND_BACK_SECONDS and (count := self._cockpit.flights.hand_back()):
+            emit("claims.handed_back", count=count)
+        return True
 
     def _pause(self, now: float) -> float:
         due = self._cockpit.next_at()

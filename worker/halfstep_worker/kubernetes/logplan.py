@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from halfstep.pods import StreamEnd
+from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.logposition import Position
 from halfstep_worker.kubernetes.names import MAIN
 from halfstep_worker.kubernetes.throttle import Throttle
@@ -42,8 +43,13 @@ class LogTimes:
     """How long one read may take; the next goes on where it ended."""
     final: float = 60.0
     """How long the last read of an ended pod may take, all its tries together."""
+    patient: float = 300.0
+    """The same while the API server shows us no log at all: it is away, or takes us for somebody who may not."""
+    needed: float = 3600.0
+    """The same where the attempt's outcome stands in the log."""
     retry: float = 1.0
     retry_cap: float = 60.0
+    final_cap: float = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -54,8 +60,13 @@ class Attempt:
     open: int
     done: Callable[[], None] | None = None
     ends: float = 0.0
+    patient_until: float = 0.0
     full: bool = False
     forgotten: bool = False
+
+    def last_moment(self, error: ApiError) -> float:
+        """When the last read is given up, after such an error."""
+        return self.patient_until if error.access else self.ends
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +79,8 @@ class Reader:
     ticket: int = 0
     failures: int = 0
     busy: bool = False
+    kept_out: bool = False  # the API server has shown us no log at all for a while
+    ended: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -103,7 +116,8 @@ class Plan:
         """It was read from `began` to `now`, and will be again."""
         times = self.times
         if reader.is_final:
-            self.put(reader, now + times.retry if reader.failures else now)
+            pause = min(times.retry * 2.0 ** min(reader.failures - 1, 10), max(times.retry, times.final_cap))
+            self.put(reader, now + pause if reader.failures else now)
             return
         pause = max(times.interval, self.readers / times.rate)
         self.put(reader, began + min(pause * 2.0 ** min(reader.failures, 10), max(pause, times.retry_cap)))

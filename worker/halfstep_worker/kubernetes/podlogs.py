@@ -6,13 +6,18 @@ import threading
 import time
 from collections.abc import Callable
 
+from halfstep.events import emit
 from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.api import ClusterApi, LogQuery
 from halfstep_worker.kubernetes.logpage import Deliver, LogPage, stream_of
 from halfstep_worker.kubernetes.logplan import Attempt, LogSource, LogTimes, Plan, Reader
 from halfstep_worker.kubernetes.logposition import Position, Reading
 from halfstep_worker.kubernetes.streams import Stream
+from halfstep_worker.progress import Part
 
+READ_AT_LEAST = 1.0
+READ_SECONDS = 300.0
+"""Longer than any read of a log: a thread that is not back by then hangs."""
 DECISIVE = (400, 404)
 """Answers to a last read that no further try changes: never started, gone."""
 
@@ -25,8 +30,11 @@ class PodLogCollector:
     One collector a cluster, so that one that is away blocks no other.
     """
 
-    def __init__(self, api: ClusterApi, *, deliver: Deliver, threads: int = 4, times: LogTimes | None = None) -> None:
+    def __init__(
+        self, api: ClusterApi, *, deliver: Deliver, threads: int = 4, times: LogTimes | None = None, part: Part | None = None
+    ) -> None:
         self._api = api
+        self._part = part or Part(f"logs {api.name}", bound=READ_SECONDS)
         self._deliver = deliver
         self._plan = Plan(times or LogTimes())
         self._attempts: dict[str, tuple[Attempt, list[Reader]]] = {}
@@ -60,8 +68,11 @@ class PodLogCollector:
             if source.key not in self._attempts:
                 self._add(source, due=time.monotonic() + self._plan.times.first)
 
-    def finish(self, source: LogSource, done: Callable[[], None]) -> None:
-        """The pod has ended: read the rest, then call `done` from one of our threads. It need not have been followed."""
+    def finish(self, source: LogSource, done: Callable[[], None], *, needed: bool = False) -> None:
+        """The pod has ended: read the rest, then call `done` from one of our threads. It need not have been followed.
+
+        needed: the outcome stands in it. While the API server shows us no log at all, it is waited for longer.
+        """
         now = time.monotonic()
         with self._changed:
             if source.key not in self._attempts:
@@ -71,6 +82,7 @@ class PodLogCollector:
             if begun:
                 return
             attempt.ends = now + self._plan.times.final
+            attempt.patient_until = now + (self._plan.times.needed if needed else self._plan.times.patient)
             for reader in readers:
                 if not reader.busy:
                     self._plan.put(reader, now)
@@ -99,18 +111,36 @@ class PodLogCollector:
     # -- the threads
 
     def _work(self) -> None:
+        me = threading.get_ident()
         while (reader := self._next()) is not None:
-            began, final = time.monotonic(), reader.is_final
-            error = self._read(reader, final=final)
-            reader.failures = 0 if error is None else reader.failures + 1
-            now = time.monotonic()
-            if final and (error is None or error.status in DECISIVE or now >= reader.attempt.ends):
-                self._end(reader, error)
-                continue
+            self._part.turned(me)
+            try:
+                self._take(reader)
+            except Exception as error:  # nobody knows of one: the thread goes on, and so does the reader's verdict
+                emit("part.fell", part=self._part.name, error=error)
+                self._give_up(reader)
+            self._part.rests(me)
+
+    def _take(self, reader: Reader) -> None:
+        began, final = time.monotonic(), reader.is_final
+        error = self._read(reader, final=final)
+        reader.failures = 0 if error is None else reader.failures + 1
+        reader.kept_out = reader.kept_out or (error is not None and error.access)
+        now = time.monotonic()
+        if final and (error is None or _is_decisive(error) or now >= reader.attempt.last_moment(error)):
+            self._end(reader, error)
+            return
+        with self._changed:
+            if not reader.attempt.forgotten:
+                self._plan.again(reader, began=began, now=now)
+                self._changed.notify()
+
+    def _give_up(self, reader: Reader) -> None:
+        if not reader.is_final:
             with self._changed:
-                if not reader.attempt.forgotten:
-                    self._plan.again(reader, began=began, now=now)
-                    self._changed.notify()
+                self._plan.again(reader, began=time.monotonic(), now=time.monotonic())
+        elif not reader.ended:
+            self._close(reader)
 
     def _next(self) -> Reader | None:
         with self._changed:
@@ -124,7 +154,8 @@ class PodLogCollector:
 
     def _read(self, reader: Reader, *, final: bool) -> ApiError | None:
         began = time.monotonic()
-        seconds = max(1.0, reader.attempt.ends - began) if final else self._plan.times.read
+        least = self._plan.times.read if reader.kept_out else READ_AT_LEAST
+        seconds = max(least, reader.attempt.ends - began) if final else self._plan.times.read
         page = LogPage(reader, Reading(reader.position, now=began), self._deliver)
         if not page.wanted:
             return None
@@ -161,10 +192,13 @@ class PodLogCollector:
         return stream
 
     def _end(self, reader: Reader, error: ApiError | None) -> None:
-        attempt = reader.attempt
         if error is not None:
             page = LogPage(reader, Reading(reader.position, now=time.monotonic()), self._deliver)
             page.mark_missing(error)
+        self._close(reader)
+
+    def _close(self, reader: Reader) -> None:
+        attempt, reader.ended = reader.attempt, True
         with self._changed:
             attempt.open -= 1
             over = attempt.open == 0 and not attempt.forgotten and not self._ending
@@ -172,6 +206,10 @@ class PodLogCollector:
                 self._drop(attempt.source.key)
         if over and attempt.done is not None:
             attempt.done()
+
+
+def _is_decisive(error: ApiError) -> bool:
+    return error.status in DECISIVE and not error.access
 
 
 def _position(source: LogSource, container: str) -> Position:

@@ -38,7 +38,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It can never be made like this (400, 403 that is no quota, 404 namespace, 422). `message` is a sentence for people."""
+    """It can never be made like this (400, 403 of a policy, 413, 422). `message` is a sentence for people."""
 
     message: str
     reason: str = "refused"
@@ -59,7 +59,18 @@ class TryLater:
     held: str | None = None
 
 
-CreateOutcome = Created | Refused | TryLater
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Nothing is made there for us now, whatever is asked for: our access is refused, the namespace is away.
+
+    No fault of the task's. unknown: something of it was made already.
+    """
+
+    message: str
+    unknown: bool = False
+
+
+CreateOutcome = Created | Refused | TryLater | Unavailable
 
 
 # -- what a watch says

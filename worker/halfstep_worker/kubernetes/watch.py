@@ -17,11 +17,14 @@ from halfstep_worker.kubernetes.api import ClusterApi
 from halfstep_worker.kubernetes.streams import Stream
 from halfstep_worker.kubernetes.throttle import backed_off
 from halfstep_worker.kubernetes.values import Listed, Pod, PodGone, PodSeen, WatchEvent
+from halfstep_worker.progress import Part
 
 STALE = (400, 404, 410, 504)
 """Answers to a watch that doubt its version (410: too old; 504: from the future, the server was restored): list again."""
 LASTED_SECONDS = 5.0
 """A list and watch that held so long before it broke begins the back-off afresh."""
+TURN_SECONDS = 240.0
+"""Longer than a silent stream with its slack, and one page of a list."""
 TOLD_AFTER = 3
 """Failures in a row after which the log says so: single ones are everyday."""
 
@@ -49,12 +52,13 @@ class PodWatch(threading.Thread):
 
     def __init__(
         self, api: ClusterApi, *, namespace: str, selector: str, trim: Callable[[Pod], Pod],
-        tell: Callable[[WatchEvent], None], times: WatchTimes | None = None,
+        tell: Callable[[WatchEvent], None], times: WatchTimes | None = None, part: Part | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name=f"watch {api.name}/{namespace}", daemon=True)
         self._api, self._namespace, self._selector = api, namespace, selector
         self._trim, self._tell = trim, tell
         self._times = times or WatchTimes()
+        self._part = part or Part(self.name, bound=TURN_SECONDS)
         self._pods: dict[str, Pod] = {}  # written by this thread only
         self._version: str | None = None
         self._stream: Stream | None = None
@@ -71,6 +75,11 @@ class PodWatch(threading.Thread):
         """Why nothing is heard at the moment."""
         self.restarts: Counter[str] = Counter()
         """Streams that ended, by reason: ended, stale, error, away."""
+
+    @property
+    def namespace(self) -> str:
+        """What it watches."""
+        return self._namespace
 
     def pod(self, name: str) -> Pod | None:
         """The pod as last seen. From any thread."""
@@ -93,12 +102,19 @@ class PodWatch(threading.Thread):
 
     def run(self) -> None:
         """Lists and watches until `stop`."""
-        while not self._ending.is_set():
-            pause = self._turn()
-            if pause > 0:
-                self._ending.wait(pause)
+        try:
+            while not self._ending.is_set():
+                pause = self._turn()
+                if pause > 0:
+                    self._part.rests()
+                    self._ending.wait(pause)
+        except BaseException as error:
+            self._part.fell(error)
+            emit("part.fell", part=self.name, error=error)
+            raise
 
     def _turn(self) -> float:
+        self._part.turned()
         self._heard = False
         self._began = time.monotonic()
         knew = False
@@ -137,6 +153,7 @@ class PodWatch(threading.Thread):
         while True:
             names.update(self._see(pod) for pod in page.pods)
             self.last_heard = time.monotonic()
+            self._part.turned()
             if not page.more or self._ending.is_set():
                 break
             page = self._api.list_pods(self._namespace, selector=self._selector, page=page.more)
@@ -185,6 +202,7 @@ class PodWatch(threading.Thread):
             self._see(thing)
         self._version = version
         self.last_heard = time.monotonic()
+        self._part.turned()
         self._heard = True
         self.trouble = None
 
