@@ -21,7 +21,7 @@ from benchmarks.pods_siege import Siege, plan
 from benchmarks.pods_trail import Trail, trail
 from cluster.launchers import Witness
 from halfstep.errors import HalfstepError
-from halfstep.pods import PodBook
+from halfstep.pods import Doubt, PodBook
 from halfstep.producer import NewTask, enqueue_many
 from halfstep.reports import Report
 
@@ -133,7 +133,10 @@ def _orphans(here: Ground) -> list[str]:
     """
     pods = {pod.metadata.labels["halfstep.io/attempt"]: pod for pod in here.pods()}
     running = {row["name"].removeprefix("hs-") for row in PodBook(here.database).list()}
-    needed = PodBook(here.database).live(sorted(pods))
+    words = PodBook(here.database).doubted([
+        Doubt(attempt, pod.metadata.uid, here.namespace, marked=True, older=False, twin=False) for attempt, pod in pods.items()
+    ])  # fmt: skip
+    needed = {attempt for attempt, pod in pods.items() if words[pod.metadata.uid] == "live"}
     ended = {attempt for attempt, pod in pods.items() if pod.status.phase in ("Succeeded", "Failed")}
     return [pods[attempt].metadata.name for attempt in pods.keys() - (needed & (ended | running))]
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from benchmarks import pods_cluster, pods_holds, pods_kills, pods_mixed, pods_random, pods_scale, pods_trouble
+from benchmarks import (
+    pods_cluster,
+    pods_disturbances,
+    pods_holds,
+    pods_kills,
+    pods_mixed,
+    pods_random,
+    pods_scale,
+    pods_trouble,
+)
 from benchmarks.bars import Measure
 
 MEASUREMENTS: dict[str, Measure] = {
@@ -13,4 +22,5 @@ MEASUREMENTS: dict[str, Measure] = {
     **pods_cluster.MEASUREMENTS,
     **pods_random.MEASUREMENTS,
     **pods_trouble.MEASUREMENTS,
+    **pods_disturbances.MEASUREMENTS,
 }

@@ -36,6 +36,17 @@ WORDS: dict[str, tuple[int, str]] = {
     ),
     "pod.not_ended": (logging.WARNING, "What still runs in pod {pod}, which is kept, could not be ended: {error}"),
     "pod.garbage": (logging.INFO, "{count} pods that no attempt needs were removed."),
+    "pod.stranger": (
+        logging.WARNING,
+        "Pod {namespace}/{name} carries this installation's labels and is not ours, so it is neither judged nor deleted. {why} "
+        "Take its labels halfstep.io/... off, or delete it; `halfstep pods --strangers` lists all such pods.",
+    ),
+    "pod.strangers": (logging.WARNING, "{count} more pods carry this installation's labels and are not ours."),
+    "pod.strangers_unwritable": (logging.WARNING, "What pods are not ours could not be written down: {error}"),
+    "pod.mended": (
+        logging.WARNING,
+        "Somebody changed halfstep's own {what} of pod {name}, of task {task}; they are put back. The pod is known by its uid.",
+    ),
     "pod.twins": (
         logging.ERROR,
         "{count} pods have this installation's id and were never asked for by this database ({some}): another one has the same "

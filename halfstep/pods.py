@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,11 +69,47 @@ class LogPosition:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What earlier owners of an attempt left. age: seconds since its pod's facts were written, by the database's clock."""
+    """What earlier owners of an attempt left. age: seconds since its pod's facts were written, by the database's clock.
+
+    marked: false if a launcher intended the pod that did not put the mark into its pods yet.
+    """
 
     log: LogPosition = LogPosition()
     facts: Mapping[str, Any] = field(default_factory=dict)
     age: float = 0.0
+    marked: bool = True
+
+
+class Doubt(NamedTuple):
+    """A pod of this installation that its launcher has no claim of.
+
+    marked: it has the mark of launchers; older: all that launchers put into pods before they had one; twin: the mark, and our
+    finalizer still.
+    """
+
+    attempt_id: str
+    uid: str
+    namespace: str
+    marked: bool
+    older: bool
+    twin: bool
+
+
+class Stranger(NamedTuple):
+    """A pod that carries our labels and is not ours. why: a sentence."""
+
+    namespace: str
+    name: str
+    uid: str
+    why: str
+
+
+class Strangers(NamedTuple):
+    """All that one launcher sees in these namespaces of its cluster."""
+
+    cluster: str
+    namespaces: Sequence[str]
+    pods: Sequence[Stranger]
 
 
 PASTS_BATCH = 10
@@ -109,9 +146,23 @@ class PodBook:
         mine = any(row["turn"] == 1 for row in rows if row["id"] is None)
         return Exchanged(mine, sorted(claims, key=lambda claim: claim.id), [], suspects=False)
 
-    def live(self, attempts: Sequence[str]) -> set[str]:
-        """Which of these attempts still need their pods, or their pods' names."""
-        return {row["attempt_id"] for row in self.database.run("live_attempts", attempts=list(attempts))}
+    def doubted(self, doubts: Sequence[Doubt]) -> dict[str, str]:
+        """What each pod is, by uid.
+
+        live: it or its name is needed; garbage: it is ours, and nobody needs it; foreign: another pod is the attempt's, or none
+        ever was; unknown: nobody has ever intended the attempt in this database.
+        """
+        rows = self.database.run("doubted_pods", pods=records(doubt._asdict() for doubt in doubts))
+        return {row["uid"]: row["word"] for row in rows}
+
+    def write_strangers(self, strangers: Strangers) -> None:
+        """Takes the place of what was written before of these namespaces."""
+        told = records(one._asdict() for one in strangers.pods)
+        self.database.run("write_strangers", cluster=strangers.cluster, namespaces=list(strangers.namespaces), strangers=told)
+
+    def strangers(self, *, limit: int = 200) -> builtins.list[Report]:
+        """Pods that carry our labels and are not ours, as launchers see them."""
+        return [as_report(row) for row in self.database.run("list_strangers", limit=limit)]
 
     def list(self, *, task: int | None = None, everyone: bool = False, limit: int = 200) -> list[Report]:
         """Pods of running attempts; `everyone`: also of those that ended and are remembered. Newest first."""
@@ -135,10 +186,6 @@ class PodBook:
         )  # fmt: skip
         return {row["attempt_id"]: Before(tuple(row["labels"].items()), row["ooms"], row["limit"]) for row in rows}
 
-    def unknown(self, attempts: Sequence[str]) -> set[str]:
-        """Which of these attempts nobody has ever intended in this database."""
-        return {row["attempt_id"] for row in self.database.run("unknown_attempts", attempts=list(attempts))}
-
     def installation(self) -> str:
         """The id that all our objects are labelled with. Raises Conflict in a copy of the database that has it."""
         found = read_installation(self.database)
@@ -148,4 +195,4 @@ class PodBook:
 
 def _past(row: Row) -> Past:
     streams = {name: StreamEnd(*told) for name, told in row["streams"].items()}
-    return Past(LogPosition(row["chunk"], row["bytes"], streams), row["facts"], row["age"])
+    return Past(LogPosition(row["chunk"], row["bytes"], streams), row["facts"], row["age"], row["marked"])

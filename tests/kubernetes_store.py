@@ -43,15 +43,20 @@ def status(code: int, reason: str, message: str, causes: tuple[tuple[str, str], 
 
 
 class PodStore:
-    """Thread-safe. Tests change pods by `put`, `change` and `remove`; the fake server by the rest."""
+    """Thread-safe. Tests change pods by `put`, `change` and `remove`; the fake server by the rest.
+
+    A watch tells what the real one's does: an object that leaves the selector is DELETED there, as it was before, with the
+    new version; one that enters it is ADDED.
+    """
 
     def __init__(self) -> None:
         self.version = 100
         self._oldest = 0
         self._ended = 0
         self._objects: dict[tuple[str, str, str], Json] = {}
-        self._events: list[tuple[int, str, str, Json]] = []
+        self._events: list[tuple[int, str, str, Json, Json | None]] = []
         self._said: list[Json] = []
+        self._before: dict[tuple[str, str], Json] = {}
         self._pages: dict[str, tuple[list[Json], int]] = {}
         self._changed = threading.Condition()
 
@@ -137,24 +142,37 @@ class PodStore:
         with self._changed:
             pod = self._pod(namespace, name, (options.get("preconditions") or {}).get("uid"))
             if pod["metadata"].get("finalizers"):
-                pod["metadata"]["deletionTimestamp"] = NOW
+                grace = options.get("gracePeriodSeconds")
+                known = {"deletionTimestamp": NOW, "deletionGracePeriodSeconds": 30 if grace is None else grace}
+                pod["metadata"] |= known
                 self._tell("MODIFIED", namespace, pod)
             else:
                 self.remove(name, namespace=namespace)
             return copy.deepcopy(pod)
 
     def patch(self, namespace: str, name: str, given: Json) -> Json:
-        """A strategic merge patch of labels, finalizers and plain fields of the spec."""
+        """A strategic merge patch of metadata and of plain fields of the spec.
+
+        Null takes a label or annotation away, finalizers are added to those there.
+        """
         with self._changed:
             about = given["metadata"]
             pod = self._pod(namespace, name, None)
-            if about.get("uid", pod["metadata"]["uid"]) != pod["metadata"]["uid"]:
-                raise Invalid("metadata.uid", "field is immutable")
             mine = pod["metadata"]
-            mine.setdefault("labels", {}).update(about.get("labels") or {})
+            if about.get("uid", mine["uid"]) != mine["uid"]:
+                raise Invalid("metadata.uid", "field is immutable")
+            before = mine.get("finalizers") or []
             gone = about.get("$deleteFromPrimitiveList/finalizers") or []
             pod.setdefault("spec", {}).update(given.get("spec") or {})
-            mine["finalizers"] = [word for word in mine.get("finalizers") or [] if word not in gone]
+            if "finalizers" in about and about["finalizers"] is None:
+                gone = before
+            added = [word for word in about.get("finalizers") or [] if word not in before]
+            if added and mine.get("deletionTimestamp"):
+                raise Invalid("metadata.finalizers", "Forbidden: no new finalizers can be added if the object is being deleted")
+            for key in ("labels", "annotations"):
+                merged = {**(mine.get(key) or {}), **(about.get(key) or {})}
+                mine[key] = {word: value for word, value in merged.items() if value is not None}
+            mine["finalizers"] = [word for word in before if word not in gone] + added
             if mine.get("deletionTimestamp") and not mine["finalizers"]:
                 self.remove(name, namespace=namespace)
             else:
@@ -198,13 +216,15 @@ class PodStore:
                 if at == len(self._events):
                     self._changed.wait(max(0.0, min(1.0, ends - time.monotonic())))
                 fresh, at = self._events[at:], len(self._events)
-            for number, kind, where, thing in fresh:
-                if number > version and kind == "SAID" and where == namespace and selector:
-                    yield thing
-                elif number > version and (
-                    kind == "BOOKMARK" or (where == namespace and kind not in ("OTHER", "SAID") and _has(thing, selector))
-                ):
-                    yield {"type": kind, "object": thing}
+            for number, kind, where, thing, before in fresh:
+                if kind == "SAID":
+                    if number > version and where == namespace and selector:
+                        yield thing
+                    continue
+                if number <= version or (kind != "BOOKMARK" and (where != namespace or kind == "OTHER")):
+                    continue
+                if (told := _as_selected(kind, thing, before, selector)) is not None:
+                    yield told
 
     def _pod(self, namespace: str, name: str, uid: str | None) -> Json:
         pod = self._objects.get((namespace, "pods", name))
@@ -221,8 +241,24 @@ class PodStore:
     def _tell(self, kind: str, namespace: str, thing: Json) -> None:
         self.version += 1
         thing["metadata"]["resourceVersion"] = str(self.version)
-        self._events.append((self.version, kind, namespace, copy.deepcopy(thing)))
+        told, key = copy.deepcopy(thing), (namespace, str(thing["metadata"].get("uid")))
+        self._events.append((self.version, kind, namespace, told, self._before.get(key)))
+        self._before[key] = told
         self._changed.notify_all()
+
+
+def _as_selected(kind: str, thing: Json, before: Json | None, selector: str) -> Json | None:
+    """The event as a watch with that selector tells it; None: it tells nothing."""
+    if kind == "BOOKMARK" or not selector:
+        return {"type": kind, "object": thing}
+    is_in, was_in = _has(thing, selector), before is not None and _has(before, selector)
+    if kind != "MODIFIED" or is_in == was_in:
+        return {"type": kind, "object": thing} if is_in else None
+    if is_in:
+        return {"type": "ADDED", "object": thing}
+    assert before is not None
+    about = before["metadata"] | {"resourceVersion": thing["metadata"]["resourceVersion"]}
+    return {"type": "DELETED", "object": before | {"metadata": about}}
 
 
 def _has(pod: Json, selector: str) -> bool:

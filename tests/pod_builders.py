@@ -5,6 +5,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+from halfstep_worker.kubernetes.identity import mark
+
 Pod = dict[str, Any]
 
 CREATED = "2026-11-23T05:00:00Z"
@@ -30,7 +32,12 @@ def pod(phase: str = "Running", *, operator: str = "pod", **status: Any) -> Pod:
                 "halfstep.io/task": "42",
                 "team": "shop",
             },
-            "annotations": {"halfstep.io/queue": "etl", "halfstep.io/operator": operator, "note": "x" * 300},
+            "annotations": {
+                "halfstep.io/queue": "etl",
+                "halfstep.io/operator": operator,
+                "halfstep.io/made": mark("3a0a7c9c-51d5-4d3f-9d5c-2f1a63f4e001", "0b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c11"),
+                "note": "x" * 300,
+            },
             "finalizers": ["halfstep.io/verdict"],
             "managedFields": [{"manager": "halfstep", "operation": "Update", "fieldsV1": {"f:spec": {"f:containers": {}}}}] * 2,
         },

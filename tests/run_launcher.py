@@ -2,6 +2,7 @@
 
 deadly: what kills it, by the step in which it meets a task with `deadly` in its args: `plan` or `create` are kills, `raise` and
 `loop` exceptions that nobody expects, in the planner and out of the loop.
+doubt_seconds: how often it asks about pods that it can't explain.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import halfstep_worker.kubernetes.launcher as launcher_module
 from halfstep_worker.kubernetes.api import ClusterApi
 from halfstep_worker.kubernetes.clusters import read_clusters
 from halfstep_worker.kubernetes.cockpit import Cockpit
@@ -56,6 +58,7 @@ def main() -> int:
     given = json.loads(os.environ["HALFSTEP_TEST_SETTINGS"])
     cluster = read_clusters(Path(given.pop("clusters")), os.environ)[""]
     arm(given.pop("deadly", None))
+    launcher_module.DOUBT_SECONDS = given.pop("doubt_seconds", launcher_module.DOUBT_SECONDS)
     given["source"] = given.get("source") and Path(given["source"])
     settings = WorkerSettings(placement="pod", **given)
     launcher = Launcher(settings, Cockpit(settings, cluster, LauncherPolicy()))

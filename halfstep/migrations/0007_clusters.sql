@@ -51,3 +51,6 @@ LANGUAGE sql IMMUTABLE AS $$
         WHEN 'null' THEN false
         ELSE args ? 'pod' END
 $$;
+
+-- Whoever intended the pod puts a mark into it, by which it is known until the API server has acknowledged it. Null: an older launcher did not.
+ALTER TABLE halfstep.pod ADD COLUMN marked boolean;

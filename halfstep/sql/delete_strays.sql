@@ -1,4 +1,5 @@
 -- Rows past retention that fell into a default partition, a batch of each; workers, expired keys and clusters that no task names likewise.
+-- Strangers that no launcher has seen for a day: it would have said so.
 WITH past AS (
     SELECT clock_timestamp() - make_interval(days => history_days) AS moment FROM halfstep.installation
 ), a AS (
@@ -21,6 +22,9 @@ WITH past AS (
             SELECT DISTINCT t.cluster FROM halfstep.task t
             WHERE t.cluster <> '' AND EXISTS (SELECT FROM halfstep.cluster WHERE place IS NOT NULL)))
         FOR UPDATE SKIP LOCKED)) RETURNING 1
+), h AS (
+    DELETE FROM halfstep.stranger WHERE ctid = ANY (ARRAY(
+        SELECT s.ctid FROM halfstep.stranger s WHERE s.seen_at < clock_timestamp() - interval '1 day' LIMIT %(batch)s FOR UPDATE SKIP LOCKED)) RETURNING 1
 )
 SELECT (SELECT count(*) FROM a) + (SELECT count(*) FROM b) + (SELECT count(*) FROM c) + (SELECT count(*) FROM d) + (SELECT count(*) FROM e)
-       + (SELECT count(*) FROM f) + (SELECT count(*) FROM g) AS deleted
+       + (SELECT count(*) FROM f) + (SELECT count(*) FROM g) + (SELECT count(*) FROM h) AS deleted

@@ -19,6 +19,7 @@ WITH asked AS (
 )
 SELECT a.attempt_id::text AS attempt_id, coalesce(w.chunk, 0)::int AS chunk, coalesce(w.bytes, 0)::bigint AS bytes,
        coalesce(s.streams, '{}') AS streams, coalesce(p.facts, '{}') AS facts,
-       coalesce(greatest(0, extract(epoch FROM clock_timestamp() - p.updated_at)), 0)::float8 AS age
+       coalesce(greatest(0, extract(epoch FROM clock_timestamp() - p.updated_at)), 0)::float8 AS age,
+       p.attempt_id IS NULL OR p.marked IS TRUE AS marked
 FROM asked a LEFT JOIN written w ON w.attempt_id = a.attempt_id LEFT JOIN streams s ON s.task_id = a.id AND s.attempt = a.attempt
     LEFT JOIN halfstep.pod p ON p.attempt_id = a.attempt_id

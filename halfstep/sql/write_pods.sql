@@ -9,8 +9,8 @@ WITH given AS (
 ), living AS MATERIALIZED (
     SELECT worker_id FROM halfstep.exchange WHERE worker_id = ANY (ARRAY(SELECT worker_id FROM held)) FOR KEY SHARE
 )
-INSERT INTO halfstep.pod AS p (attempt_id, task_id, attempt, cluster, namespace, name, uid, facts, keep_until)
-SELECT attempt_id, task_id, attempt, cluster, namespace, name, uid, facts, clock_timestamp() + make_interval(secs => keep_seconds)
+INSERT INTO halfstep.pod AS p (attempt_id, task_id, attempt, cluster, namespace, name, uid, facts, marked, keep_until)
+SELECT attempt_id, task_id, attempt, cluster, namespace, name, uid, facts, true, clock_timestamp() + make_interval(secs => keep_seconds)
 FROM given g
 WHERE g.token IS NULL
    OR g.attempt_id IN (SELECT h.attempt_id FROM held h JOIN living USING (worker_id))

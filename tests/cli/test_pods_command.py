@@ -13,7 +13,7 @@ import pytest
 from rich.cells import cell_len
 
 from halfstep.database import Database
-from halfstep.pods import PodBook, PodRow
+from halfstep.pods import PodBook, PodRow, Stranger, Strangers
 from halfstep.producer import enqueue
 from halfstep_cli.output import age, shortened
 from waiting import PATIENCE
@@ -144,3 +144,25 @@ def test_ages_are_written_as_kubectl_does(seconds: Any, shown: str) -> None:
 )  # fmt: skip
 def test_a_text_is_cut_between_words(text: str, width: int, shown: str) -> None:
     assert shortened(text, width) == shown
+
+
+def test_strangers_are_listed_with_what_makes_them_strangers(database_url: str, database: Database) -> None:
+    assert "No launcher has seen a pod" in run(database_url, "pods", "--strangers").stderr
+    assert json.loads(run(database_url, "pods", "--strangers", "--json").stdout) == []
+    book = PodBook(database)
+    seen = [Stranger("tasks", "dbg", "u-1", "It is a copy."), Stranger("tasks", "other\x1b[31m", "u-2", "It is another's.")]
+    book.write_strangers(Strangers("", ["tasks"], seen))
+    shown = run(database_url, "pods", "--strangers")
+    assert shown.returncode == 0
+    for word in ("tasks", "dbg", "It is a copy.", "\\x1b[31m"):
+        assert word in shown.stdout
+    told = json.loads(run(database_url, "pods", "--strangers", "--json").stdout)
+    assert (told[0]["name"], told[0]["uid"], told[0]["why"]) == ("dbg", "u-1", "It is a copy.")
+    book.write_strangers(Strangers("", ["tasks"], seen[:1]))
+    book.write_strangers(Strangers("", ["elsewhere"], []))
+    book.write_strangers(Strangers("other", ["tasks"], []))
+    again = book.strangers()
+    assert [one["name"] for one in again] == ["dbg"]
+    assert again[0]["first_seen"] < again[0]["seen_at"]
+    book.write_strangers(Strangers("", ["tasks"], []))
+    assert book.strangers() == []

@@ -9,7 +9,7 @@ import pytest
 from halfstep.database import Database
 from halfstep.errors import Conflict
 from halfstep.installation import Installation, read_installation, settle
-from halfstep.pods import PodBook, PodRow
+from halfstep.pods import Doubt, PodBook, PodRow
 from halfstep.producer import enqueue
 from halfstep.queue import Queue
 from halfstep.reports import Reports
@@ -135,7 +135,9 @@ def test_attempts_that_this_database_never_intended_are_known_as_such(database, 
     _, _ = run_in_a_pod(database, make_worker_on)
     (mine,) = [row["attempt_id"] for row in database.execute("SELECT attempt_id::text FROM halfstep.pod")]
     theirs = "00000000-0000-4000-8000-000000000002"
-    assert PodBook(database).unknown([mine, theirs]) == {theirs}
+    doubts = [Doubt(one, f"u-{one}", "tasks", marked=True, older=False, twin=True) for one in (mine, theirs)]
+    words = PodBook(database).doubted(doubts)
+    assert [uid for uid, word in words.items() if word == "unknown"] == [f"u-{theirs}"]
 
 
 HOME = "7/5/17/10.20"

@@ -9,7 +9,8 @@ import pytest
 
 from halfstep.database import Database
 from halfstep.installation import settle
-from halfstep_worker.kubernetes.names import ATTEMPT, FINALIZER, INSTALLATION
+from halfstep_worker.kubernetes.identity import mark
+from halfstep_worker.kubernetes.names import ATTEMPT, FINALIZER, INSTALLATION, MADE
 from kubernetes_fake import FakeCluster
 from waiting import PATIENCE
 
@@ -32,14 +33,16 @@ def test_a_launcher_that_meets_pods_of_its_id_that_it_never_asked_for_leaves_and
     fake, clusters, database, start_worker, tmp_path
 ):
     attempt = "00000000-0000-4000-8000-000000000007"
-    fake.store.put("hs-theirs", labels={INSTALLATION: settle(database), ATTEMPT: attempt}, status={"phase": "Running"})
-    fake.store.change("hs-theirs", lambda pod: pod["metadata"].update(finalizers=[FINALIZER]))
+    installation = settle(database)
+    labels = {INSTALLATION: installation, ATTEMPT: attempt}
+    marks = {"labels": labels, "annotations": {MADE: mark(installation, attempt)}, "finalizers": [FINALIZER]}
+    fake.store.create("jobs", "pods", {"metadata": {"name": f"hs-{attempt}", **marks}, "status": {"phase": "Running"}})
     launcher = start_worker("--placement", "pod", "--clusters", clusters)
     assert launcher.wait(timeout=2 * PATIENCE) == 0
     said = (tmp_path / "worker.log").read_text()
     assert f"1 pods have this installation's id and were never asked for by this database (hs-{attempt})" in said
     assert {call.verb for call in fake.requests} <= {"list", "watch"}
-    assert fake.store.get("jobs", "pods", "hs-theirs")["metadata"]["finalizers"] == [FINALIZER]
+    assert fake.store.get("jobs", "pods", f"hs-{attempt}")["metadata"]["finalizers"] == [FINALIZER]
 
 
 def test_a_launcher_of_a_restored_copy_does_not_begin(fake, clusters, server, halfstep_process_at):

@@ -57,6 +57,8 @@ class Witness:
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self.uids: dict[str, set[str]] = {}
+        self.names: dict[str, set[str]] = {}
+        """The uids of the objects by their names, labels or not."""
         self._cluster, self._namespace = cluster, namespace
         self._version = cluster.core.list_namespaced_pod(namespace).metadata.resource_version
         self._stopped = threading.Event()
@@ -76,6 +78,7 @@ class Witness:
         for event in stream:
             meta: Any = event["object"].metadata
             self._version = meta.resource_version
+            self.names.setdefault(meta.name, set()).add(meta.uid)
             attempt = (meta.labels or {}).get("halfstep.io/attempt")
             if attempt:
                 self.uids.setdefault(attempt, set()).add(meta.uid)

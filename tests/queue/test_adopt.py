@@ -12,7 +12,7 @@ import pytest
 
 from halfstep.claims import Wish
 from halfstep.database import Database
-from halfstep.pods import PodBook, PodRow
+from halfstep.pods import Doubt, PodBook, PodRow
 from halfstep.producer import NewTask, enqueue_many
 from halfstep.queue import Queue
 
@@ -159,8 +159,9 @@ def test_only_running_attempts_and_taken_names_need_their_pods(database: Databas
     running, ended, held = launcher.claim(3, placement="pod")
     book.write([row_of(running), row_of(ended), row_of(held, keep_seconds=3600.0)])
     launcher.finish(ended, held)
-    attempts = [running.attempt_id, ended.attempt_id, held.attempt_id, str(uuid4())]
-    assert book.live(attempts) == {running.attempt_id, held.attempt_id}
+    attempts = {"running": running.attempt_id, "ended": ended.attempt_id, "held": held.attempt_id, "none": str(uuid4())}
+    doubts = [Doubt(attempt, uid, "tasks", marked=True, older=False, twin=True) for uid, attempt in attempts.items()]
+    assert book.doubted(doubts) == {"running": "live", "ended": "garbage", "held": "live", "none": "unknown"}
 
 
 def test_claims_after_a_lost_reply_say_whether_their_pods_were_acknowledged(

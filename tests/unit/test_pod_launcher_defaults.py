@@ -217,7 +217,7 @@ def test_variables_stand_before_those_that_are_made_of_them(plan, env, order):
 def test_no_variables_take_the_launcher_long(env):
     began = time.monotonic()
     assert len(variables_of(env)) == len(env)
-    assert is_within(0.5, time.monotonic() - began)
+    assert is_within(5.0, time.monotonic() - began)
 
 
 def test_only_the_tasks_own_container_gets_variables_and_resources(plan):

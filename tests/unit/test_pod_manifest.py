@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from halfstep.errors import InvalidTask
 from halfstep_worker.kubernetes.clusters import Cluster
 from halfstep_worker.kubernetes.defaults import PodDefaults, SecretKey
+from halfstep_worker.kubernetes.identity import mark
 from halfstep_worker.kubernetes.manifest import build, build_operator_pod, owned_by
 from halfstep_worker.kubernetes.policy import LauncherPolicy
 from halfstep_worker.kubernetes.request import read_pod, read_settings
@@ -46,6 +47,7 @@ def test_an_image_alone_gives_a_restricted_pod():
             "annotations": {
                 "halfstep.io/queue": "etl",
                 "halfstep.io/operator": "pod",
+                "halfstep.io/made": mark(IDENTITY.installation, IDENTITY.attempt_id),
                 "kubectl.kubernetes.io/default-container": "main",
             },
             "finalizers": ["halfstep.io/verdict"],

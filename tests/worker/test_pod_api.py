@@ -16,8 +16,8 @@ import pytest
 from halfstep.errors import InvalidSettings
 from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.api import ClusterApi, LogQuery
-from halfstep_worker.kubernetes.names import ATTEMPT, FINALIZER, KEEP
-from halfstep_worker.kubernetes.values import Created, Refused, TryLater, Unavailable
+from halfstep_worker.kubernetes.names import ATTEMPT, FINALIZER, KEEP, MADE
+from halfstep_worker.kubernetes.values import Created, Refused, Taken, TryLater, Unavailable
 from kubernetes_fake import Drips, FakeCluster, Holds, LosesReply, Says, Silent
 from waiting import PATIENCE, is_within, wait_until
 
@@ -36,7 +36,8 @@ def api(fake: FakeCluster, tmp_path: Path) -> Iterator[ClusterApi]:
 
 def manifest(attempt: str = "a1", **metadata: Any) -> dict[str, Any]:
     labels = {"halfstep.io/installation": "i", ATTEMPT: attempt}
-    return {"metadata": {"name": f"hs-{attempt}", "labels": labels, "finalizers": [FINALIZER], **metadata}, "spec": {}}
+    marks = {"labels": labels, "annotations": {MADE: f"mark of {attempt}"}, "finalizers": [FINALIZER]}
+    return {"metadata": {"name": f"hs-{attempt}", **marks, **metadata}, "spec": {}}
 
 
 def create(api: ClusterApi, *, seconds: float = 5, attempt: str = "a1") -> Any:
@@ -66,9 +67,22 @@ def test_a_second_create_of_the_same_attempt_finds_the_first_pod(fake: FakeClust
     assert fake.accepted["hs-a1"] == 1
 
 
-def test_a_pod_of_that_name_that_is_not_the_attempts_is_refused(fake: FakeCluster, api: ClusterApi) -> None:
-    fake.store.put("hs-a1", labels={ATTEMPT: "somebody-else"})
-    assert "not this attempt's" in create(api).message
+@pytest.mark.parametrize("attempt", ["a1", "somebody-else"])
+def test_a_pod_of_that_name_that_no_launcher_made_has_taken_it(fake: FakeCluster, api: ClusterApi, attempt: str) -> None:
+    there = fake.store.put("hs-a1", labels={ATTEMPT: attempt})
+    made = create(api)
+    assert isinstance(made, Taken)
+    assert made.message == "Another pod has the name hs-a1 in namespace 'jobs' of cluster 'here', and no launcher made it."
+    assert made.found["metadata"]["uid"] == there["metadata"]["uid"]
+
+
+def test_a_config_map_of_that_name_is_the_pods_own_if_the_pod_owns_it(fake: FakeCluster, api: ClusterApi) -> None:
+    owned = manifest(ownerReferences=[{"uid": "u-1"}])
+    fake.store.create("jobs", "configmaps", manifest())
+    assert "Another ConfigMap has the name hs-a1" in api.create_config_map("jobs", owned, seconds=5).message
+    fake.store.create("jobs", "configmaps", manifest("b2", ownerReferences=[{"uid": "u-2"}]))
+    theirs = manifest("b2", ownerReferences=[{"uid": "u-2"}])
+    assert api.create_config_map("jobs", theirs, seconds=5).existed
 
 
 def test_a_pod_that_existed_and_is_gone_when_it_is_looked_at_counts_as_created(fake: FakeCluster, api: ClusterApi) -> None:

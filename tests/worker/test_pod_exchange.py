@@ -10,6 +10,7 @@ import pytest
 
 from halfstep.database import Database
 from halfstep.errors import RefusedValue
+from halfstep.pods import Doubt
 from halfstep.producer import enqueue
 from halfstep.troubles import TroubleBook, TroubleRow
 from halfstep_worker.desk import Desk, Outgoing
@@ -51,7 +52,8 @@ def test_an_attempt_that_is_no_id_is_left_alone_and_everything_else_goes_on(
     rounds: Rounds, database: Database, bad: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     enqueue(database, "pod", {"image": "x"}, placement="pod")
-    rounds.desk.send(Outgoing(doubtful=[bad, bad]))
+    doubts = [Doubt(bad, f"u-{number}", "tasks", marked=True, older=False, twin=False) for number in range(2)]
+    rounds.desk.send(Outgoing(doubtful=doubts))
     with caplog.at_level(logging.ERROR, "halfstep"):
         assert claimed(rounds) == 1
     assert [record.event for record in caplog.records] == ["part.refused"] * 2  # type: ignore[attr-defined]

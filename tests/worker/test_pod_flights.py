@@ -6,18 +6,24 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from halfstep.claims import Claim
 from halfstep.outcomes import Cancelled, Failed, Outcome, Retry, Succeeded
-from halfstep.pods import LogPosition, Past
+from halfstep.pods import Doubt, LogPosition, Past, Strangers
 from halfstep_worker.desk import Incoming, Outgoing
 from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.flight import Flight
 from halfstep_worker.kubernetes.flights import Flights
 from halfstep_worker.kubernetes.inbox import Answer, Calls
+from halfstep_worker.kubernetes.lookups import AT_ONCE, LOOK_SECONDS, MEND_SECONDS, MOMENT_SECONDS, SILENCE_SECONDS
+from halfstep_worker.kubernetes.names import INSTALLATION as INSTALLATION_LABEL
 from halfstep_worker.kubernetes.names import KEEP
+from halfstep_worker.kubernetes.timeline import trim
 from halfstep_worker.kubernetes.timers import Timers
 from halfstep_worker.kubernetes.values import (
     Created,
@@ -27,6 +33,7 @@ from halfstep_worker.kubernetes.values import (
     PodGone,
     PodSeen,
     Refused,
+    Taken,
     TryLater,
     Unavailable,
 )
@@ -35,7 +42,8 @@ from pod_builders import ENDED, deleted, ended, finished, never_begun, pending, 
 CLAIM = Claim(
     7, "token-1", "default", "pod", "{}", 1, 0, 3, None, 1.0, 60.0, False, False, "0b3d1f0e-8f57-4d0e-9b43-0c6a3a8b7c11"
 )  # fmt: skip
-ADOPTED = CLAIM._replace(token="token-2", pod_namespace="tasks", pod_uid="u-1")
+ADOPTED = CLAIM._replace(token="token-2", pod_namespace="tasks", pod_uid=str(pod()["metadata"]["uid"]))
+INSTALLATION = str(pod()["metadata"]["labels"]["halfstep.io/installation"])
 UID = str(pod()["metadata"]["uid"])
 
 
@@ -62,6 +70,8 @@ class FakeApi:
     refusal: Exception | None = None
     events: list[Pod] | Exception = field(default_factory=list)
     reads: int = 0
+    marks: list[Pod] = field(default_factory=list)
+    deleted: bool = True
 
     def create_pod(self, namespace: str, manifest: Pod, *, seconds: float) -> CreateOutcome:
         self.asked.append(("create", {"seconds": seconds}))
@@ -77,7 +87,7 @@ class FakeApi:
 
     def delete_pod(self, namespace: str, name: str, *, uid: str, grace: int | None) -> bool:
         self.asked.append(("delete", {"grace": grace}))
-        return True
+        return self.deleted
 
     def release_pod(self, namespace: str, name: str, *, keep: bool, uid: str | None = None) -> bool:
         self.asked.append(("release", {"keep": keep}))
@@ -94,6 +104,10 @@ class FakeApi:
         if isinstance(self.events, Exception):
             raise self.events
         return self.events
+
+    def mark_pod(self, namespace: str, name: str, *, uid: str, marks: Pod) -> bool:
+        self.marks.append(marks)
+        return True
 
     def words(self) -> list[str]:
         """What it was asked, in order."""
@@ -130,7 +144,8 @@ class Sky:
     def __init__(self, plan: Callable[[Claim], Flight | Failed] | None = None) -> None:
         self.api, self.calls, self.logs, self.timers, self.now = FakeApi(), HeldCalls(), FakeLogs(), Timers(), 1000.0
         self.flights = Flights(
-            "", api=self.api, calls=self.calls, timers=self.timers, planner=plan or self.plan, logs=self.logs
+            "", installation=INSTALLATION, api=self.api, calls=self.calls, timers=self.timers,
+            planner=plan or self.plan, logs=self.logs,
         )  # fmt: skip
         self.config_map: Pod | None = None
         self.options: dict[str, Any] = {}
@@ -383,6 +398,7 @@ def test_ends_without_a_pod_have_classes_too(sky: Sky) -> None:
 def test_a_lost_pods_task_says_why_and_waits_like_after_any_disruption(sky: Sky) -> None:
     sky.fly(CLAIM._replace(attempt=3))
     sky.flights.watched(PodGone("", "tasks", pod()), sky.now)
+    sky.call()
     sky.flights.log_finished(CLAIM.attempt_id, sky.now)
     found = outcome(sky.write())
     assert isinstance(found, Retry)
@@ -508,16 +524,17 @@ def test_a_name_that_had_to_stay_taken_is_given_up_as_its_task_wants_it(
 ) -> None:
     there["metadata"]["annotations"]["halfstep.io/on-finish"] = wish
     sky.see(there)
-    sky.flights.doubt()
+    sky.flights.doubt(sky.now)
     attempt = there["metadata"]["labels"]["halfstep.io/attempt"]
-    assert sky.flights.take_outgoing().doubtful == [attempt]
-    sky.flights.hear(Incoming(garbage=[attempt]), sky.now)
+    assert sky.flights.take_outgoing().doubtful == [Doubt(attempt, UID, "tasks", marked=True, older=False, twin=True)]
+    sky.flights.hear(Incoming(garbage=[UID]), sky.now)
     sky.call()
     assert sky.api.words() == words
     assert sky.api.asked[-1][1] == {"keep": "delete" not in words}
     there["metadata"]["labels"][KEEP] = "true"
+    there["metadata"]["finalizers"] = []
     sky.see(there)
-    sky.flights.doubt()
+    sky.flights.doubt(sky.now)
     assert sky.flights.take_outgoing().doubtful == []
 
 
@@ -525,8 +542,308 @@ def test_a_pod_that_is_not_in_a_whole_list_is_lost(sky: Sky) -> None:
     sky.fly()
     sky.see(pod())
     sky.flights.watched(Listed("", "tasks", frozenset(), began=sky.now), sky.now)
+    sky.call()
     sky.flights.log_finished(CLAIM.attempt_id, sky.now)
     assert outcome(sky.write()).reason == "lost"
+
+
+# -- whose a pod is, and whether it is still there
+
+
+OTHER = "11111111-2222-4333-8444-555555555555"
+
+
+def changed(there: Pod, **metadata: Any) -> Pod:
+    """With other metadata."""
+    return there | {"metadata": there["metadata"] | metadata}
+
+
+def gone(sky: Sky) -> Outcome:
+    """The outcome of a pod whose log, if it has one, has been read."""
+    sky.flights.log_finished(CLAIM.attempt_id, sky.now)
+    return outcome(sky.write())
+
+
+@pytest.mark.parametrize("last", [pod(), finished(0), changed(pod(), labels={})])
+def test_a_pod_that_left_the_watch_is_read_by_its_name_and_shown_again_by_our_patch(sky: Sky, last: Pod) -> None:
+    sky.fly()
+    sky.see(pod())
+    sky.call()
+    sky.api.marks.clear()
+    sky.api.there = changed(pod(), labels={})
+    sky.flights.watched(PodGone("", "tasks", last), sky.now)
+    sky.call()
+    sky.wait(MEND_SECONDS)
+    assert not sky.flights.course.outgoing.claims()
+    assert sky.api.marks[0]["labels"][INSTALLATION_LABEL] == INSTALLATION
+
+
+def test_a_pod_that_the_watch_does_not_show_is_read_until_it_ends(sky: Sky) -> None:
+    sky.fly()
+    sky.api.there = pod()
+    sky.wait(LOOK_SECONDS)
+    sky.wait(LOOK_SECONDS)
+    assert sky.api.words() == ["create", "get", "get"]
+    assert sky.facts()["phase"] == "Running"
+    sky.api.there = finished(0)
+    sky.wait(LOOK_SECONDS)
+    assert isinstance(gone(sky), Succeeded)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_an_adopted_pod_that_vanished_while_no_launcher_looked_is_lost(sky: Sky, listed: bool, cancelled: bool) -> None:
+    if listed:
+        sky.flights.watched(Listed("", "tasks", frozenset(), began=sky.now), sky.now)
+    sky.claim(ADOPTED, Past())
+    if cancelled:
+        sky.flights.hear(Incoming(cancelled=[7]), sky.now)
+    sky.call()
+    sky.wait(LOOK_SECONDS)
+    found = gone(sky)
+    assert found == Cancelled() if cancelled else found.reason == "lost"
+
+
+def test_a_cancel_of_a_pod_that_is_not_there_ends_its_task_whatever_the_watch_shows(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pod())
+    sky.api.deleted = False
+    sky.flights.hear(Incoming(cancelled=[7]), sky.now)
+    sky.call()
+    assert gone(sky) == Cancelled()
+
+
+def test_a_pod_of_which_nothing_was_heard_for_long_is_read_and_is_lost_only_if_it_stays_away(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pod())
+    sky.now += SILENCE_SECONDS + 1
+    sky.flights.doubt(sky.now)
+    sky.call()
+    assert not sky.flights.course.outgoing.claims(), "the watch may be about to say how it ended"
+    assert sky.flights.doubt(sky.now) == {"tasks"}, "and if it is not, it has to be asked"
+    sky.wait(MOMENT_SECONDS)
+    assert gone(sky).reason == "lost"
+
+
+def test_a_watch_that_does_not_show_what_is_there_is_asked_for_a_list(sky: Sky) -> None:
+    sky.fly()
+    sky.api.there = pod()
+    assert sky.flights.doubt(sky.now) == set()
+    sky.call()
+    assert sky.flights.doubt(sky.now) == {"tasks"}
+    sky.see(pod())
+    sky.call()
+    assert sky.flights.doubt(sky.now) == set()
+
+
+def test_nothing_is_believed_of_a_pod_that_can_not_be_read(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pod())
+    sky.api.get_pod = lambda *_: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    sky.flights.watched(Listed("", "tasks", frozenset(), began=sky.now), sky.now)
+    for _ in range(20):
+        sky.wait(LOOK_SECONDS)
+    assert not sky.flights.course.outgoing.claims()
+    del sky.api.get_pod  # type: ignore[attr-defined]
+    sky.wait(LOOK_SECONDS)
+    assert gone(sky).reason == "lost"
+
+
+def test_thousands_of_pods_that_are_not_shown_do_not_keep_a_create_waiting(sky: Sky) -> None:
+    for number in range(50):
+        sky.claim(ADOPTED._replace(id=100 + number, attempt_id=f"00000000-0000-4000-8000-{number:012}"), Past())
+    sky.flights.watched(Listed("", "tasks", frozenset(), began=sky.now), sky.now)
+    assert [call for _, call, _ in sky.calls.waiting] == ["lookup"] * AT_ONCE
+    sky.call()
+    assert sky.api.words() == ["get"] * 50
+
+
+def test_another_pod_of_the_name_is_no_evidence_and_ours_is_lost(sky: Sky) -> None:
+    sky.fly()
+    sky.see(pod())
+    sky.api.there = changed(finished(0), uid="another")
+    sky.see(changed(finished(0), uid="another"))
+    sky.call()
+    assert gone(sky).reason == "lost"
+    assert "delete" not in sky.api.words()
+
+
+def test_a_pod_of_our_name_that_comes_before_the_answer_is_not_believed(sky: Sky) -> None:
+    sky.api.there = foreign = changed(finished(0), uid="another", annotations={})
+    sky.claim()
+    sky.write()
+    sky.see(foreign)
+    assert not sky.flights.course.outgoing.claims()
+    sky.api.creates.append(Taken("Another pod has the name.", foreign))
+    sky.call()
+    out = sky.write()
+    assert outcome(out) == Retry("Another pod has the name.", 1.0, reason="taken", counts=False)
+    assert told(out)["class"] == "taken"
+    sky.wait(600)
+    assert sky.api.words() == ["create"]
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_pod_that_was_gone_when_its_create_met_the_name_is_lost_and_nobody_elses_is_deleted(sky: Sky, cancelled: bool) -> None:
+    sky.api.creates.append(Created("", existed=True))
+    sky.api.there = changed(pod(), uid="another")
+    sky.claim()
+    sky.write()
+    if cancelled:
+        sky.flights.hear(Incoming(cancelled=[7]), sky.now)
+    sky.call()
+    sky.wait(0)
+    found = gone(sky)
+    assert found == Cancelled() if cancelled else found.reason == "lost"
+    sky.wait(600)
+    assert sky.api.words() == ["create", "get"]
+    assert len(sky.flights) == 0
+
+
+def test_a_name_that_is_taken_ten_times_fails_the_task(sky: Sky) -> None:
+    sky.api.creates.append(Taken("Another pod has the name.", {"metadata": {}}))
+    sky.fly(CLAIM._replace(attempt=11))
+    assert outcome(sky.write()).reason == "taken"
+    sky.api.creates.append(Taken("Another pod has the name.", {"metadata": {}}))
+    sky.fly(CLAIM._replace(attempt=12, failures=2, max_attempts=3, token="token-3"))
+    assert isinstance(outcome(sky.write()), Retry)
+
+
+def test_a_config_map_that_is_anothers_ends_the_pod_and_counts_for_nothing(sky: Sky) -> None:
+    sky.config_map = {"metadata": {"name": "x"}}
+    sky.api.config_maps.append(Taken("Another ConfigMap has the name.", {"metadata": {"name": "x", "uid": "c-9"}}))
+    sky.fly()
+    sky.see(pending())
+    sky.call()
+    sky.see(deleted(never_begun(), at="2026-11-23T05:00:30Z", grace=30))
+    found = outcome(sky.write())
+    assert isinstance(found, Retry)
+    assert (found.reason, found.counts) == ("taken", False)
+
+
+@pytest.mark.parametrize(("marked", "believed"), [(False, True), (True, False)])
+def test_a_pod_without_the_mark_is_believed_before_its_acknowledgement_where_an_older_launcher_asked_for_it(
+    sky: Sky, marked: bool, believed: bool
+) -> None:
+    older = finished(0)
+    del older["metadata"]["annotations"]["halfstep.io/made"]
+    sky.see(older)
+    sky.claim(ADOPTED._replace(pod_uid=None), Past(marked=marked))
+    sky.write()
+    sky.api.creates.append(Taken("Another pod has the name.", older))
+    sky.call()
+    found = gone(sky) if believed else outcome(sky.write())
+    assert isinstance(found, Succeeded if believed else Retry)
+    assert not any("halfstep.io/made" in marks.get("annotations", {}) for marks in sky.api.marks)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "lacks"),
+    [
+        ({"finalizers": []}, {"finalizers": ["halfstep.io/verdict"]}),
+        ({"finalizers": [], "deletionTimestamp": "2026-11-23T05:00:30Z"}, None),
+        ({"annotations": {}}, {"annotations": {"halfstep.io/operator": "pod"}}),
+        ({"labels": {"halfstep.io/attempt": OTHER}}, {"labels": {"halfstep.io/attempt": CLAIM.attempt_id}}),
+    ],
+)
+def test_what_somebody_took_away_of_our_marks_is_put_back_while_it_can_be(sky: Sky, metadata: Pod, lacks: Pod | None) -> None:
+    sky.fly()
+    sky.see(changed(pod(), **metadata))
+    sky.call()
+    (marks,) = sky.api.marks
+    if lacks is None:
+        assert "finalizers" not in marks
+    else:
+        assert all(
+            marks[key].items() >= value.items() if isinstance(value, dict) else marks[key] == value
+            for key, value in lacks.items()
+        )
+
+
+def test_marks_that_are_taken_away_again_and_again_are_put_back_ever_more_rarely(sky: Sky) -> None:
+    sky.fly()
+    for _ in range(300):
+        sky.see(changed(pod(), labels={}))
+        sky.wait(1)
+    assert 4 <= len(sky.api.marks) <= 7
+
+
+def test_the_claims_operator_decides_how_an_exit_is_read_and_not_an_annotation(sky: Sky) -> None:
+    sky.fly(CLAIM._replace(operator="python"))
+    sky.see(finished(0, operator="pod"))
+    assert outcome(sky.write()).reason == "crash"
+
+
+@pytest.mark.parametrize("there", [changed(pod(), name="dbg"), changed(pod(), name="hs-x"), changed(pod(), uid="")])
+def test_what_only_carries_our_labels_is_never_asked_about_in_sql(sky: Sky, there: Pod) -> None:
+    sky.see(there)
+    sky.flights.doubt(sky.now)
+    assert sky.flights.take_outgoing().doubtful == []
+
+
+def test_strangers_are_told_once_and_again_when_something_changes(sky: Sky, caplog: pytest.LogCaptureFixture) -> None:
+    def reported() -> Strangers | None:
+        sky.now += 10
+        sky.flights.write_facts(sky.now)
+        return sky.flights.take_outgoing().strangers
+
+    assert reported() is None, "nobody knows yet what is there"
+    sky.flights.watched(Listed("", "tasks", frozenset(), began=sky.now), sky.now)
+    assert reported() == Strangers("", ["tasks"], [])
+    for number in range(30):
+        sky.see(changed(pod(), name=f"dbg-{number}", uid=f"u-{number}"))
+    found = reported()
+    assert found is not None
+    assert len(found.pods) == 30
+    assert [record.event for record in caplog.records] == ["pod.stranger"] * 10 + ["pod.strangers"]  # type: ignore[attr-defined]
+    sky.see(changed(pod(), name="dbg-1", uid="u-1"))
+    assert reported() is None
+    sky.flights.watched(PodGone("", "tasks", changed(pod(), name="dbg-1", uid="u-1")), sky.now)
+    found = reported()
+    assert found is not None
+    assert len(found.pods) == 29
+    assert len(caplog.records) == 11
+    sky.now += 600
+    assert reported() is not None, "so that their rows are not taken for old ones"
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=70),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "name",
+                        "uid",
+                        "labels",
+                        "annotations",
+                        "finalizers",
+                        "halfstep.io/attempt",
+                        "halfstep.io/made",
+                        "deletionTimestamp",
+                    ]
+                )
+                | st.text(max_size=5),
+                inner,
+                max_size=6,
+            )
+        ),
+        max_leaves=20,
+    )
+)
+def test_whatever_a_pods_metadata_holds_sql_is_asked_for_uuids_only(metadata: Any) -> None:
+    sky = Sky()
+    sky.fly()
+    sky.flights.watched(PodSeen("", "tasks", trim({"metadata": metadata})), sky.now)
+    sky.flights.watched(PodSeen("", "tasks", trim({"metadata": metadata, "status": {"phase": "Succeeded"}})), sky.now)
+    sky.flights.watched(PodGone("", "tasks", trim({"metadata": metadata})), sky.now)
+    sky.flights.doubt(sky.now)
+    out = sky.flights.take_outgoing()
+    assert not out.claims()
+    for doubt in out.doubtful:
+        assert str(UUID(doubt.attempt_id)) == doubt.attempt_id
 
 
 # -- what the launcher's own code stumbles over
@@ -553,7 +870,8 @@ class Clumsy(Sky):
 
 def of_neighbour(there: Pod) -> Pod:
     labels = there["metadata"]["labels"] | {"halfstep.io/attempt": NEIGHBOUR.attempt_id}
-    return there | {"metadata": there["metadata"] | {"labels": labels}}
+    about = {"labels": labels, "name": f"hs-{NEIGHBOUR.attempt_id}"}
+    return there | {"metadata": there["metadata"] | about}
 
 
 @pytest.mark.parametrize("where", ["see", "_judge", "_start", "park", "_decide"])
@@ -629,7 +947,7 @@ def test_a_pod_of_nobody_that_has_no_uid_is_left_alone(sky: Sky) -> None:
     there = pod()
     del there["metadata"]["uid"]
     sky.see(there)
-    sky.flights.hear(Incoming(garbage=[CLAIM.attempt_id]), sky.now)
+    sky.flights.hear(Incoming(garbage=[CLAIM.attempt_id, UID, ""]), sky.now)
     sky.call()
     assert sky.api.words() == []
 

@@ -11,7 +11,7 @@ import pytest
 
 from halfstep.claims import Claim
 from halfstep.database import Database
-from halfstep.pods import Past, PodBook, PodRow, StreamEnd
+from halfstep.pods import Doubt, Past, PodBook, PodRow, StreamEnd
 from halfstep.producer import enqueue
 from halfstep.reports import Reports
 from halfstep_worker.desk import Desk, Incoming
@@ -153,3 +153,55 @@ def test_an_adopted_claim_never_comes_without_its_past(
     assert [adopted.attempt_id for adopted in incoming.claims] == [claim.attempt_id]
     assert incoming.pasts[claim.attempt_id].facts["stopping"] == "timeout"
     assert exchanger.stop(timeout=0), "it was never started"
+
+
+# -- what a pod is that no claim explains
+
+
+class Case:
+    """Of a pod of the claim's attempt, unless it says otherwise. uid: what SQL has; its own is `u-1`."""
+
+    def __init__(self, word: str, *, uid: str | None = "u-1", over: bool = True, **known: Any) -> None:
+        self.word, self.uid, self.over, self.known = word, uid, over, known
+
+
+CASES = {
+    "its attempt runs": Case("live", over=False),
+    "its attempt runs, and has no uid yet": Case("live", uid=None, over=False, marked=False),
+    "another pod is the running attempt's": Case("foreign", uid="u-2", over=False),
+    "its attempt is over": Case("garbage"),
+    "its attempt is over, and another pod was its": Case("foreign", uid="u-2"),
+    "its attempt is over, was never acknowledged, and it has the mark": Case("garbage", uid=None),
+    "its attempt is over, was never acknowledged, and it has no mark": Case("foreign", uid=None, marked=False),
+    "the same, and it looks as older launchers made them": Case("foreign", uid=None, marked=False, older=True),
+    "the same, and an older launcher intended it": Case("garbage", uid=None, marked=False, older=True, of_old=True),
+    "its attempt is over, was never acknowledged, and was meant for elsewhere": Case("foreign", uid=None, namespace="other"),
+    "its name was taken by somebody else": Case("foreign", uid=None, facts={"class": "taken"}),
+    "its name must stay taken": Case("live", uid=None, keep_seconds=60.0),
+    "nobody knows its attempt": Case("unknown", attempt="00000000-0000-4000-8000-000000000007"),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_only_a_pod_that_was_ours_and_that_nobody_needs_is_garbage(
+    book: PodBook, claim: Claim, database: Database, queue: Any, case: Case
+) -> None:
+    row = {key: case.known[key] for key in ("facts", "keep_seconds") if key in case.known}
+    book.write([row_of(claim, uid=case.uid, **row)])
+    if case.known.get("of_old"):
+        database.execute("UPDATE halfstep.pod SET marked = NULL")
+        assert not past(book, claim).marked
+    if case.over:
+        database.execute("DELETE FROM halfstep.task WHERE id = %(id)s", {"id": claim.id})
+    doubt = Doubt(
+        case.known.get("attempt", claim.attempt_id), "u-1", case.known.get("namespace", "tasks"),
+        marked=case.known.get("marked", True), older=case.known.get("older", False), twin=True,
+    )  # fmt: skip
+    assert book.doubted([doubt]) == {"u-1": case.word}
+
+
+def test_two_pods_by_the_name_of_one_attempt_are_told_apart(book: PodBook, claim: Claim) -> None:
+    book.write([row_of(claim, uid="u-1")])
+    doubts = [Doubt(claim.attempt_id, uid, "tasks", marked=True, older=False, twin=True) for uid in ("u-1", "u-2")]
+    assert book.doubted(doubts) == {"u-1": "live", "u-2": "foreign"}
+    assert book.doubted([]) == {}

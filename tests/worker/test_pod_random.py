@@ -46,7 +46,7 @@ def flights() -> Flights:
         return Flight(claim, "tasks", manifest=({"metadata": {}}, None), startup_timeout=60.0)
 
     nobody: Any = Nobody()
-    made = Flights("", api=nobody, calls=nobody, timers=Timers(), planner=plan, logs=nobody)
+    made = Flights("", installation="i", api=nobody, calls=nobody, timers=Timers(), planner=plan, logs=nobody)
     made.hear(Incoming(claims=[claim_of(number) for number in range(20)]), 1000.0)
     made.hear(Incoming(intended=ATTEMPTS), 1000.0)
     return made

@@ -540,7 +540,7 @@ def test_many_pods_that_fall_silent_at_once_are_named_one_after_the_other(sky: P
     for claim in claims:
         sky.fly(claim)
         there = preparing()
-        there["metadata"]["labels"]["halfstep.io/attempt"] = claim.attempt_id
+        there["metadata"]["name"] = f"hs-{claim.attempt_id}"
         sky.see(there)
     for _ in range(round(NAMED_WITHIN * 20)):
         sky.wait(0.05)

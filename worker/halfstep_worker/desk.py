@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from halfstep.claims import Claim, Ending
 from halfstep.outcomes import Retry
-from halfstep.pods import Past, PodRow
+from halfstep.pods import Doubt, Past, PodRow, Strangers
 
 T = TypeVar("T")
 
@@ -35,8 +35,10 @@ class Outgoing:
     progress: dict[int, tuple[Claim, str]] = field(default_factory=dict)
     pods: dict[str, PodRow] = field(default_factory=dict)
     """By attempt: intents and facts. A launcher's only."""
-    doubtful: list[str] = field(default_factory=list)
-    """Attempts of pods that no flight of ours explains: are they garbage? A launcher's only."""
+    doubtful: list[Doubt] = field(default_factory=list)
+    """Pods that no flight of ours explains: are they garbage? A launcher's only."""
+    strangers: Strangers | None = None
+    """Those that are not ours, as they are now. A launcher's only."""
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__slots__)
@@ -65,6 +67,7 @@ class Outgoing:
         self.progress |= other.progress
         self.pods |= other.pods
         self.doubtful += other.doubtful
+        self.strangers = other.strangers or self.strangers
 
 
 def _parted(items: list[T], named: set[tuple[int, str]], claim: Callable[[T], Claim]) -> tuple[list[T], list[T]]:
@@ -90,7 +93,9 @@ class Incoming:
     intended: list[str] = field(default_factory=list)
     """A launcher's: attempts whose pods may be asked for now."""
     garbage: list[str] = field(default_factory=list)
-    """A launcher's: attempts whose pods nobody needs."""
+    """A launcher's: uids of pods that nobody needs."""
+    strangers: dict[str, str] = field(default_factory=dict)
+    """A launcher's: pods that are not ours, by uid, with the word for why."""
     pasts: dict[str, Past] = field(default_factory=dict)
     """A launcher's: what earlier owners left of adopted attempts."""
 
@@ -103,6 +108,7 @@ class Incoming:
         self.settled += other.settled
         self.intended += other.intended
         self.garbage += other.garbage
+        self.strangers |= other.strangers
         self.pasts |= other.pasts
 
 

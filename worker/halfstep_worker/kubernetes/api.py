@@ -23,12 +23,12 @@ from halfstep_worker.kubernetes.answers import (
     trouble_of,
 )
 from halfstep_worker.kubernetes.connection import Connection, Request, load_configuration, rest_of
-from halfstep_worker.kubernetes.names import ATTEMPT, FINALIZER, KEEP
-from halfstep_worker.kubernetes.objects import listed
+from halfstep_worker.kubernetes.names import FINALIZER, KEEP, MADE
+from halfstep_worker.kubernetes.objects import inside, listed
 from halfstep_worker.kubernetes.streams import Stream
 from halfstep_worker.kubernetes.throttle import Throttle
 from halfstep_worker.kubernetes.trouble import ADMISSION, Troubles
-from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, TryLater
+from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Taken, TryLater
 
 CALL_SECONDS = 10.0
 LIST_SECONDS = 30.0
@@ -151,6 +151,15 @@ class ClusterApi:
             raise reply.error(f"Listing events in namespace {namespace!r}")
         return listed(reply.json(), "items")
 
+    def mark_pod(self, namespace: str, name: str, *, uid: str, marks: Mapping[str, Any]) -> bool:
+        """Puts labels, annotations and finalizers back. False: this pod (by uid) does not exist, or takes no finalizer now."""
+        body = _json({"metadata": {**marks, "uid": uid}})
+        patch = Request("PATCH", _path("pods", namespace, name), body=body, content_type=_MERGE)
+        reply = self._call(patch, About(namespace, "patch"))
+        if not (reply.ok or is_absent(reply) or reply.status in (409, 422)):
+            raise reply.error(f"Marking pod {name}")
+        return reply.ok
+
     def list_pods(self, namespace: str, *, selector: str, page: str = "", limit: int = PAGE_PODS) -> PodPage:
         """One page of the list as it is now (no older copy). Raises ApiError; status 410: begin again at the first page."""
         query = {"labelSelector": selector, "limit": str(limit), "timeoutSeconds": str(int(LIST_SECONDS))}
@@ -232,10 +241,11 @@ class ClusterApi:
             return TryLater(f"{wanted['name']} exists, but could not be read: {error}", PAUSE_SECONDS, unknown=True)
         if found is None:
             return Created("", existed=True)
-        about = found["metadata"]
-        if (about.get("labels") or {}).get(ATTEMPT) != wanted["labels"][ATTEMPT]:
-            return Refused(f"{wanted['name']} exists in namespace {namespace!r}, but it is not this attempt's.")
-        return Created(about["uid"], existed=True)
+        if _is_the_same(found, wanted):
+            return Created(found["metadata"]["uid"], existed=True)
+        what = "pod" if kind == "pods" else "ConfigMap"
+        where = f"in namespace {namespace!r} of cluster {self.name!r}"
+        return Taken(f"Another {what} has the name {wanted['name']} {where}, and no launcher made it.", found)
 
     def _get(self, kind: str, namespace: str, name: str, seconds: float) -> dict[str, Any] | None:
         reply = self._call(Request("GET", _path(kind, namespace, name)), About(namespace, "get", kind), seconds)
@@ -357,6 +367,16 @@ _CONFINED = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }  # fmt: skip
 _AMOUNTS = {"cpu": "1m", "memory": "4Mi"}
+
+
+def _is_the_same(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """By the mark; of what a pod owns, also by its uid, which nobody could know before the pod was there."""
+    about = found["metadata"]
+    owners = {owner.get("uid") for owner in listed(about, "ownerReferences")}
+    made = inside(about, "annotations").get(MADE) == wanted["annotations"][MADE]
+    return owners >= {owner["uid"] for owner in wanted["ownerReferences"]} if "ownerReferences" in wanted else made
+
+
 _MERGE = "application/strategic-merge-patch+json"
 
 

@@ -61,14 +61,14 @@ class Closing:
             return
         reach("pod.settled")
         flight.stage = Stage.CLEANING
-        if flight.uid is None or (flight.adopted and flight.doubtful):
+        if not flight.uid or (flight.adopted and flight.doubtful):
             self._forget(flight)
         else:
             self.clean(flight)
 
     def clean(self, flight: Flight) -> None:
         """Asks for it; also again."""
-        if flight.uid is None:
+        if not flight.uid:
             return
         keep = flight.on_finish == "keep" or (flight.on_finish == "keep_on_failure" and not isinstance(flight.verdict, Succeeded))
         grace = flight.grace if flight.kind == UNREADABLE else 0

@@ -81,7 +81,8 @@ class Cockpit:
         body = {"imports": list(settings.imports), "allow": list(settings.allow), "http_allow": list(settings.http_allow)}
         planner = Planner(self._cluster, self._policy, installation, settings.source, body)
         self.flights = Flights(
-            self._cluster.name, api=self._api, calls=self._calls, timers=self._timers, planner=planner, logs=self._logs
+            self._cluster.name, installation=installation, api=self._api, calls=self._calls, timers=self._timers,
+            planner=planner, logs=self._logs,
         )  # fmt: skip
         self.flights.course.lease_left = lease_left
         self.flights.course.blocked = self._api.troubles.blocked
@@ -134,6 +135,13 @@ class Cockpit:
                 self._logs.take(thing, self.flights.course.outgoing, now)
             case LogDone(attempt_id=attempt_id):
                 self.flights.log_finished(attempt_id, now)
+
+    def doubt(self, now: float) -> None:
+        """What does not add up is looked at again."""
+        doubted = self.flights.doubt(now)
+        for watch in self._watches:
+            if watch.namespace in doubted:
+                watch.request_relist()
 
     def take_outgoing(self, now: float) -> Outgoing:
         """What is to be written."""

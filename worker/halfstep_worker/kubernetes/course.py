@@ -13,23 +13,26 @@ from typing import Protocol
 from halfstep.events import emit
 from halfstep.failpoints import reach
 from halfstep.outcomes import Cancelled, Failed, Outcome
+from halfstep_worker.children.storable import plain
 from halfstep_worker.desk import Outgoing
 from halfstep_worker.kubernetes.closing import LATE_CREATE_SECONDS, Closing
 from halfstep_worker.kubernetes.errands import Api, make
 from halfstep_worker.kubernetes.findings import Verdict, kind_of, known_of
 from halfstep_worker.kubernetes.flight import Flight, Stage
+from halfstep_worker.kubernetes.furnishing import Furnishing
+from halfstep_worker.kubernetes.identity import as_claimed, belongs
 from halfstep_worker.kubernetes.inbox import Answer, Calls
-from halfstep_worker.kubernetes.manifest import owned_by
+from halfstep_worker.kubernetes.lookups import LOOK_SECONDS, Lookups
 from halfstep_worker.kubernetes.podevents import PodEvents
 from halfstep_worker.kubernetes.podevents import told as why
-from halfstep_worker.kubernetes.reading import ending, has_started, main, meta, state
+from halfstep_worker.kubernetes.reading import ending, main, meta, state
 from halfstep_worker.kubernetes.record import facts_of, row
 from halfstep_worker.kubernetes.stops import AGAIN_SECONDS, Stops, stopping
 from halfstep_worker.kubernetes.stumbles import CURELESS, UNREADABLE, stumbled_over, told
 from halfstep_worker.kubernetes.timeline import trim
 from halfstep_worker.kubernetes.timers import Timers
-from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, TryLater, Unavailable
-from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, judge
+from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, Taken, TryLater, Unavailable
+from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, TAKEN, judge, taken
 from halfstep_worker.kubernetes.waits import Waits
 
 CREATE_SECONDS = 10.0
@@ -57,8 +60,9 @@ class Course:
     """Acts on flights; keeps none. `forget` is called with flights that are over."""
 
     def __init__(
-        self, cluster: str, *, api: Api, calls: Calls, timers: Timers, logs: Collector, forget: Callable[[Flight], None]
-    ) -> None:
+        self, cluster: str, *, installation: str, api: Api, calls: Calls, timers: Timers, logs: Collector,
+        forget: Callable[[Flight], None],
+    ) -> None:  # fmt: skip
         self.outgoing = Outgoing()
         self.changed: set[str] = set()
         self.leaving = False
@@ -66,6 +70,7 @@ class Course:
         self.blocked: Callable[[str], str | None] = lambda namespace: None
         """Why no pod can be made in a namespace, whatever it is. Asked by API threads, too."""
         self._cluster = cluster
+        self._installation = installation
         self._api = api
         self._calls = calls
         self._timers = timers
@@ -74,7 +79,9 @@ class Course:
         self._stops = Stops(api=api, calls=calls, timers=timers, note=lambda flight: self.changed.add(flight.attempt_id))
         self._waits = Waits(timers)
         self._events = PodEvents(api=api, calls=calls, timers=timers)
+        self.lookups = Lookups(installation, api=api, calls=calls, timers=timers)
         self._closing = Closing(cluster, api=api, calls=calls, forget=forget)
+        self._furnishing = Furnishing(api=api, calls=calls, timers=timers)
         self.stop = self._stops.stop
         self.settled = self._closing.settled
 
@@ -118,6 +125,8 @@ class Course:
             case "create", Created(uid=uid):
                 self.park(flight, uid, now)
                 flight.config_map = None
+            case "create", Taken(message=message, found=found):
+                self._taken(flight, message, trim(found), now)
             case "create", Refused(message=message, reason=reason):
                 self._refused(flight, Failed(message, reason, final=True))
             case "create", TryLater(delay=delay, unknown=unknown, message=message) as later:
@@ -132,8 +141,16 @@ class Course:
                 self._try_later(flight, now + 1.0, f"{type(error).__name__}: {error}", unknown=True)
             case "look", found:
                 self._looked(flight, found, now)
+            case "lookup", found:
+                self._looked_up(flight, self.lookups.answered(flight, found, now), now)
+            case "mend", Exception() if flight.pod is not None and flight.stage is Stage.PARKED:
+                self.lookups.mend(flight, flight.pod, now)
+            case "furnish", Taken(message=message, found=found):
+                self._taken(flight, message, trim(found), now)
+            case "furnish", Refused(message=message):
+                self._refused(flight, Failed(message, "refused", final=True))
             case "furnish", answered:
-                self._furnished(flight, answered, now)
+                self._furnishing.answered(flight, answered, now)
             case "clean", Exception():
                 self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "clean")
             case "clean", _:
@@ -143,6 +160,8 @@ class Course:
                 self._tell_why(flight, flight.pod or {})
             case "delete", Exception():
                 self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "delete")
+            case "delete", False:
+                self.lookups.hide(flight, now)
 
     def _try_later(self, flight: Flight, at: float, message: str, unknown: bool) -> None:
         if flight.stage is not Stage.CREATING:  # the watch has shown the pod meanwhile
@@ -175,20 +194,33 @@ class Course:
         if flight.claim.alone:
             self.write_facts(flight)  # at once: the next suspect waits until this one is known to do no harm
         self._waits.parked(flight, now)
+        self.lookups.later(flight, now, LOOK_SECONDS if uid else 0.0)
         if flight.stop_reason is not None:
             self._stops.delete(flight)
 
     def _looked(self, flight: Flight, found: object, now: float) -> None:
         """For a pod that we would not make, but that an earlier owner may have made."""
         match found:
-            case dict():
-                self.see(flight, trim(found), now)
-            case None if flight.stage is Stage.INTENDED:
+            case dict() if belongs(ours := trim(found), flight, self._installation):
+                self.see(flight, ours, now)
+            case None | dict() if flight.stage is Stage.INTENDED:
                 refusal = flight.refusal or Failed("The pod was never made.", "refused")
                 cancelled = flight.stop_reason == "cancelled"
                 self.end(flight, Cancelled() if cancelled else refusal, "cancelled" if cancelled else refusal.reason)
             case Exception():
                 self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "create")
+
+    def _taken(self, flight: Flight, message: str, found: Pod, now: float) -> None:
+        """Somebody else's object has the name of the pod, or of its ConfigMap; it is neither believed nor deleted."""
+        if belongs(found, flight, self._installation):
+            self.see(flight, found, now)
+        elif flight.stage is Stage.PARKED:  # the pod is there, the ConfigMap is another's
+            self._stops.give_up(flight, Failed(plain(message), TAKEN))
+        elif flight.stop_reason == "cancelled":
+            self.end(flight, Cancelled(), "cancelled")
+        elif not flight.is_over:
+            verdict = taken(plain(message), known_of(flight, now))
+            self.end(flight, verdict.outcome, verdict.kind)
 
     def _refused(self, flight: Flight, failed: Failed) -> None:
         if flight.stage is Stage.PARKED:  # the pod is there, what it reads was refused
@@ -196,28 +228,11 @@ class Course:
         elif not flight.is_over:
             self.end(flight, failed, failed.reason)
 
-    def _furnish(self, flight: Flight) -> None:
-        """A pod that another owner made, or that the watch showed before its create call ended, may lack its ConfigMap."""
-        if flight.config_map is None or flight.running_since is not None or (flight.pod and has_started(flight.pod)):
-            flight.config_map = None
-            return
-        owned = owned_by(flight.config_map, flight.uid or "")
-        errand = partial(self._api.create_config_map, flight.namespace, owned, seconds=CREATE_SECONDS)
-        self._calls.submit(flight.attempt_id, "furnish", errand)
-
-    def _furnished(self, flight: Flight, answer: object, now: float) -> None:
-        match answer:
-            case Created():
-                flight.config_map = None
-            case Refused(message=message):
-                self._refused(flight, Failed(message, "refused", final=True))
-            case _:
-                self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "furnish")
-
     # -- watching
 
     def see(self, flight: Flight, pod: Pod, now: float) -> None:
         """The pod as it is now."""
+        raw, pod = pod, as_claimed(pod, flight)
         flight.pod = pod
         self.park(flight, str(pod["metadata"]["uid"]), now)
         if flight.is_over:
@@ -231,6 +246,8 @@ class Course:
         self._tell_why(flight, pod)
         self.changed.add(flight.attempt_id)
         self._judge(flight, pod, now)
+        if flight.stage is Stage.PARKED:
+            self.lookups.mend(flight, raw, now)
         self._stops.give_up_the_hopeless(flight)
 
     def _note_deletion(self, flight: Flight, pod: Pod, now: float) -> None:
@@ -247,11 +264,15 @@ class Course:
         if flight.claim.timeout is not None:
             self._timers.set(flight.running_since + flight.claim.timeout, flight.attempt_id, "timeout")
 
+    def _looked_up(self, flight: Flight, there: Pod | None, now: float) -> None:
+        if there:
+            self.see(flight, there, now)
+        elif there is not None:
+            self.gone(flight, flight.pod or {}, now)
+
     def gone(self, flight: Flight, pod: Pod, now: float) -> None:
-        """The object does not exist any more: after the verdict as it should, before it lost."""
-        if flight.stage is Stage.CLEANING:
-            self._forget(flight)
-        elif flight.stage is Stage.PARKED:
+        """The object does not exist any more, before the verdict: it is lost."""
+        if flight.stage is Stage.PARKED:
             flight.vanished = True
             self._judge(flight, pod or flight.pod or {}, now)
 
@@ -320,7 +341,12 @@ class Course:
             case "delete" if flight.stage is Stage.PARKED:
                 self._stops.delete(flight)
             case "furnish" if flight.stage is Stage.PARKED:
-                self._furnish(flight)
+                self._furnishing.make(flight, seconds=CREATE_SECONDS)
+            case "lookup":
+                self.lookups.rang(flight)
+            case "mend" if flight.stage is Stage.PARKED and flight.pod is not None:
+                flight.mending = False
+                self.lookups.mend(flight, flight.pod, now)
             case "clean" if flight.stage is Stage.CLEANING:
                 self._closing.clean(flight)
 

@@ -31,6 +31,8 @@ class Api(Protocol):
 
     def end_pod(self, namespace: str, name: str, *, uid: str) -> bool: ...
 
+    def mark_pod(self, namespace: str, name: str, *, uid: str, marks: Pod) -> bool: ...
+
 
 def make(api: Api, namespace: str, manifests: tuple[Pod, Pod | None], seconds: float) -> CreateOutcome:
     """The pod, and at once the ConfigMap that it reads and owns, so that the cluster removes both."""
@@ -38,7 +40,7 @@ def make(api: Api, namespace: str, manifests: tuple[Pod, Pod | None], seconds: f
     reach("pod.create")
     made = api.create_pod(namespace, pod, seconds=seconds)
     reach("pod.created")
-    if config_map is None or not isinstance(made, Created):
+    if config_map is None or not isinstance(made, Created) or not made.uid:
         return made
     beside = api.create_config_map(namespace, owned_by(config_map, made.uid), seconds=seconds)
     if isinstance(beside, TryLater | Unavailable):
@@ -70,7 +72,7 @@ def _end(api: Api, namespace: str, name: str, uid: str) -> None:
         emit("pod.not_ended", pod=name, error=plain(str(error)))
 
 
-def take_stranger(api: Api, seen: PodSeen) -> bool:
+def take_garbage(api: Api, seen: PodSeen) -> bool:
     """A pod that nobody needs, with the grace that it asks for."""
     meta = seen.pod["metadata"]
     api.delete_pod(seen.namespace, meta["name"], uid=meta["uid"], grace=None)

@@ -13,7 +13,7 @@ from halfstep.errors import RefusedValue
 from halfstep.events import emit
 from halfstep.failpoints import reach
 from halfstep.installation import settle
-from halfstep.pods import PodBook, PodRow
+from halfstep.pods import Doubt, PodBook, PodRow, Strangers
 from halfstep.troubles import TroubleBook, TroubleRow
 from halfstep.visible import visible_line
 from halfstep_worker.desk import Desk, Incoming
@@ -97,21 +97,40 @@ class PodExchanger(Exchanger):
             self._writer.write_pods(self._send_pods)
         if out.doubtful:
             doubtful, out.doubtful = out.doubtful, []
-            self._desk.deliver(Incoming(garbage=self._garbage(doubtful)))
+            self._answer(doubtful)
+        if out.strangers is not None:
+            self._write_strangers(out.strangers)
+            out.strangers = None
         if now >= self._adopt_at and self._desk.target > 0 and not self._stopped.is_set():
             self._apart.go("adopt pods", lambda: self._adopt(now), now)
 
-    def _garbage(self, attempts: list[str]) -> list[str]:
-        """Those whose pods nobody needs. Of one that the server can't make sense of nothing is known: its pod is left alone."""
+    def _answer(self, doubts: list[Doubt]) -> None:
+        """What the pods are that no flight explains. Those of another database that has our id make the launcher leave.
+
+        Of one that the server can't make sense of nothing is known: it is left alone.
+        """
         try:
-            kept = self._book.live(attempts) | twins(self._book, attempts, self._desk)
+            words = self._book.doubted(doubts)
         except RefusedValue as error:
-            if len(attempts) == 1:
-                emit("part.refused", part="doubt pods", error=f"{visible_line(ascii_text(attempts[0], 100))}: {error}")
-                return []
-            half = len(attempts) // 2
-            return self._garbage(attempts[:half]) + self._garbage(attempts[half:])
-        return [attempt for attempt in attempts if attempt not in kept]
+            if len(doubts) == 1:
+                emit("part.refused", part="doubt pods", error=f"{visible_line(ascii_text(doubts[0].uid, 100))}: {error}")
+                return
+            half = len(doubts) // 2
+            self._answer(doubts[:half])
+            self._answer(doubts[half:])
+            return
+        unknown = [doubt for doubt in doubts if words.get(doubt.uid) == "unknown"]
+        theirs = twins(unknown, self._desk)
+        garbage = [uid for uid, word in words.items() if word == "garbage"]
+        strangers = {uid: word for uid, word in words.items() if word in ("foreign", "unknown") and uid not in theirs}
+        self._desk.deliver(Incoming(garbage=garbage, strangers=strangers))
+
+    def _write_strangers(self, strangers: Strangers) -> None:
+        """For people: what the database does not take is left out."""
+        try:
+            self._book.write_strangers(strangers)
+        except RefusedValue as error:
+            emit("pod.strangers_unwritable", error=error)
 
     def _send_pods(self, rows: list[PodRow]) -> None:
         reach("pod.intend")

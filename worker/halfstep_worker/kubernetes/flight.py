@@ -58,6 +58,7 @@ class Flight:
     refusal: Failed | None = None  # why we would not make the pod, if it is not there
     recorded: bool = False  # the intent is in SQL
     adopted: bool = False
+    marked: bool = True  # its pod has our mark, or will; False: an older launcher may have made it, without one
     doubtful: bool = False  # a create call may have been taken without an answer, by us or by an earlier owner
     config_map: Pod | None = None  # the pod is there, and may lack this
     stop_reason: str | None = None  # we asked for the pod's deletion, and why
@@ -72,6 +73,12 @@ class Flight:
     waiting: str | None = None  # why it does not start, for people
     silence: Silence | None = None  # it does not start, and does not say why
     forced_since: float | None = None  # monotonic: a deletion with grace 0 was first seen
+    shown: bool = False  # the watch shows it; else it is read by its name
+    looking: bool = False  # it is about to be read
+    heard_at: float = 0.0  # monotonic: when it was last seen
+    mended: int = 0  # how often our marks were put back
+    mending: bool = False  # they are about to be
+    mend_at: float = 0.0  # monotonic: not before that again
     vanished: bool = False  # the object does not exist any more
     verdict: Outcome | None = None
     kind: str | None = None  # the verdict's class

@@ -12,14 +12,15 @@ from halfstep.outcomes import Failed
 from halfstep.pods import LogPosition, Past
 from halfstep_worker.desk import Incoming, Outgoing, Release
 from halfstep_worker.kubernetes.course import Collector, Course
-from halfstep_worker.kubernetes.errands import Api, take_away, take_stranger
+from halfstep_worker.kubernetes.errands import Api, take_away, take_garbage
 from halfstep_worker.kubernetes.flight import ON_FINISH, Flight, Stage
+from halfstep_worker.kubernetes.identity import attempt_of, belongs, name_of
 from halfstep_worker.kubernetes.inbox import Answer, Calls
-from halfstep_worker.kubernetes.names import ATTEMPT, KEEP
 from halfstep_worker.kubernetes.objects import inside
 from halfstep_worker.kubernetes.reading import OVER, ending, meta, phase
 from halfstep_worker.kubernetes.record import inherit, poison
 from halfstep_worker.kubernetes.timers import Timers
+from halfstep_worker.kubernetes.unexplained import Unexplained
 from halfstep_worker.kubernetes.values import Listed, Pod, PodGone, PodSeen, WatchEvent
 
 Planner = Callable[[Claim], Flight | Failed]
@@ -36,17 +37,22 @@ class Logs(Collector, Protocol):
 class Flights:
     """One entry a pod: that is all that a running pod costs."""
 
-    def __init__(self, cluster: str, *, api: Api, calls: Calls, timers: Timers, planner: Planner, logs: Logs) -> None:
+    def __init__(
+        self, cluster: str, *, installation: str, api: Api, calls: Calls, timers: Timers, planner: Planner, logs: Logs
+    ) -> None:  # fmt: skip
         self._cluster = cluster
+        self._installation = installation
         self._api = api
         self._calls = calls
         self._planner = planner
         self._logs = logs
         self._flights: dict[str, Flight] = {}
-        self._strangers: dict[str, PodSeen] = {}
+        self._unexplained = Unexplained(cluster, installation)
         self.alive: Callable[[], None] = lambda: None
         """Called before every plan: reading many large templates must not look like a loop that hangs."""
-        self.course = Course(cluster, api=api, calls=calls, timers=timers, logs=logs, forget=self._forget)
+        self.course = Course(
+            cluster, installation=installation, api=api, calls=calls, timers=timers, logs=logs, forget=self._forget
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -86,8 +92,9 @@ class Flights:
             self._step(attempt_id, lambda flight: self._intended(flight, now), now)
         for claim in incoming.settled:
             self._step(claim.attempt_id, self.course.settled, now)
-        for attempt_id in incoming.garbage:
-            self._remove_stranger(attempt_id)
+        self._unexplained.call_strangers(incoming.strangers)
+        for uid in incoming.garbage:
+            self._remove_garbage(uid)
 
     def _begin(self, claim: Claim, past: Past | None, now: float) -> None:
         self.alive()
@@ -109,12 +116,23 @@ class Flights:
             self.course.park(flight, claim.pod_uid, now)
         else:
             self.course.intend(flight)
-        if (seen := self._strangers.pop(claim.attempt_id, None)) is not None:
-            self.course.see(flight, seen.pod, now)
+        self._explain(flight, now)
+
+    def _explain(self, flight: Flight, now: float) -> None:
+        """Its pod may have been seen before it was known whose it is."""
+        seen = self._unexplained.named(flight.namespace, flight.name)
+        if seen is not None and belongs(seen.pod, flight, self._installation):
+            self._unexplained.gone(flight.namespace, flight.name)
+            self._show(flight, seen.pod, now)
+
+    def _show(self, flight: Flight, pod: Pod, now: float) -> None:
+        self.course.lookups.show(flight, now)
+        self.course.see(flight, pod, now)
 
     def _adopt(self, flight: Flight, namespace: str, past: Past, now: float) -> None:
         claim = flight.claim
         flight.namespace, flight.adopted, flight.doubtful = namespace, True, claim.pod_uid is None or claim.pod_kept
+        flight.marked = past.marked
         inherit(flight, past, now)
         self._logs.resume(claim, past.log)
 
@@ -124,7 +142,7 @@ class Flights:
         if flight is not None and flight.claim.token == claim.token:
             self._forget(flight)
             if flight.pod is not None and not flight.vanished:
-                self._strangers[flight.attempt_id] = PodSeen(self._cluster, flight.namespace, flight.pod)
+                self._unexplained.see(PodSeen(self._cluster, flight.namespace, flight.pod))
 
     def _cancel(self, id: int, now: float) -> None:
         for attempt_id in [flight.attempt_id for flight in self._flights.values() if flight.claim.id == id]:
@@ -151,40 +169,58 @@ class Flights:
         self._flights.pop(flight.attempt_id, None)
         if flight.adopted and flight.doubtful and flight.pod is not None:
             # Left standing, as a create of its earlier owner may still arrive and must meet the name; collected after that.
-            self._strangers[flight.attempt_id] = PodSeen(self._cluster, flight.namespace, flight.pod)
+            self._unexplained.see(PodSeen(self._cluster, flight.namespace, flight.pod))
 
     # -- what API threads, watch, logs and timers say
 
     def answered(self, answer: Answer, now: float) -> None:
         """A call has ended."""
         self._calls.open -= 1
+        if answer.call == "lookup":
+            self.course.lookups.ended()
         self._step(answer.attempt_id, lambda flight: self.course.answered(flight, answer, now), now)
+        if answer.call == "create":
+            self._step(answer.attempt_id, lambda flight: self._explain(flight, now), now)
 
     def watched(self, event: WatchEvent, now: float) -> None:
         """A pod was seen, is gone, or a whole list was delivered."""
         match event:
-            case PodSeen(pod=pod):
-                self._seen(event, _label(pod, ATTEMPT), now)
-            case PodGone(pod=pod):
-                self._strangers.pop(_label(pod, ATTEMPT), None)
-                self._step(_label(pod, ATTEMPT), lambda flight: self.course.gone(flight, pod, now), now)
+            case PodSeen():
+                self._seen(event, now)
+            case PodGone():
+                self._gone(event, now)
             case Listed():
                 self._listed(event, now)
 
-    def _seen(self, event: PodSeen, attempt_id: str, now: float) -> None:
-        if attempt_id in self._flights:
-            self._step(attempt_id, lambda flight: self.course.see(flight, event.pod, now), now)
-        else:
-            self._strangers[attempt_id] = event
+    def _flight_of(self, event: PodSeen | PodGone) -> Flight | None:
+        """By the pod's name: its labels may say anything."""
+        flight = self._flights.get(attempt_of(event.pod) or "")
+        return flight if flight is not None and flight.namespace == event.namespace else None
+
+    def _seen(self, event: PodSeen, now: float) -> None:
+        flight = self._flight_of(event)
+        if flight is not None and belongs(event.pod, flight, self._installation):
+            self._step(flight.attempt_id, lambda flight: self._show(flight, event.pod, now), now)
+            return
+        self._unexplained.see(event)
+        if flight is not None and flight.uid is not None:  # another pod has the name
+            self._step(flight.attempt_id, lambda flight: self.course.lookups.hide(flight, now), now)
+
+    def _gone(self, event: PodGone, now: float) -> None:
+        self._unexplained.gone(event.namespace, name_of(event.pod))
+        flight = self._flight_of(event)
+        if flight is not None and belongs(event.pod, flight, self._installation):
+            self._step(flight.attempt_id, lambda flight: self.course.lookups.hide(flight, now, last=event.pod), now)
 
     def _listed(self, listed: Listed, now: float) -> None:
-        """What was seen or acknowledged before the list began, also to an earlier owner, and is not in it is lost."""
+        """What was seen or acknowledged before the list began, also to an earlier owner, and is not in it is looked up."""
+        self._unexplained.listed(listed.namespace)
         for flight in list(self._flights.values()):
             if flight.namespace != listed.namespace or flight.name in listed.names:
                 continue
             known = flight.pod is not None or flight.adopted or (flight.parked_at or 0.0) < listed.began
             if flight.stage is Stage.PARKED and known:
-                self._step(flight.attempt_id, lambda flight: self.course.gone(flight, flight.pod or {}, now), now)
+                self._step(flight.attempt_id, lambda flight: self.course.lookups.hide(flight, now), now)
 
     def log_finished(self, attempt_id: str, now: float) -> None:
         """A pod's log has been read to its end."""
@@ -204,19 +240,27 @@ class Flights:
             if flight is not None and not flight.is_over:
                 self._step(attempt_id, self.course.write_facts, now)
 
-    def doubt(self) -> None:
-        """Asks whether the pods that no flight explains are still needed by anybody."""
-        kept = (attempt for attempt, seen in self._strangers.items() if _label(seen.pod, KEEP) != "true")
-        self.course.outgoing.doubtful += list(kept)
+        self.course.outgoing.strangers = self._unexplained.report(now) or self.course.outgoing.strangers
 
-    def _remove_stranger(self, attempt_id: str) -> None:
-        seen = self._strangers.pop(attempt_id, None)
-        about = {} if seen is None else meta(seen.pod)
-        if seen is None or not (about.get("name") and about.get("uid")):
+    def doubt(self, now: float) -> set[str]:
+        """Asks whether the pods that no flight explains are still needed by anybody, and looks for pods that are not shown.
+
+        Returns the namespaces in which the watch has missed something: they are to be listed again.
+        """
+        self.course.outgoing.doubtful += self._unexplained.doubts()
+        lookups = self.course.lookups
+        lookups.doubt(self._flights.values(), now)
+        doubted, lookups.doubted = lookups.doubted, set()
+        return doubted
+
+    def _remove_garbage(self, uid: str) -> None:
+        seen = self._unexplained.with_uid(uid)
+        if seen is None:
             return
-        runs = phase(seen.pod) not in OVER
-        keep = partial(take_away, self._api, seen.namespace, about["name"], about["uid"], keep=True, runs=runs)
-        self._calls.submit(attempt_id, "garbage", keep if _is_wanted(seen.pod) else partial(take_stranger, self._api, seen))
+        name, runs = name_of(seen.pod), phase(seen.pod) not in OVER
+        self._unexplained.gone(seen.namespace, name)
+        keep = partial(take_away, self._api, seen.namespace, name, uid, keep=True, runs=runs)
+        self._calls.submit(uid, "garbage", keep if _is_wanted(seen.pod) else partial(take_garbage, self._api, seen))
 
     def leave(self) -> None:
         """Pods are handed over; what was never asked for goes back unstarted."""
@@ -243,7 +287,3 @@ def _is_wanted(pod: Pod) -> bool:
     end = ending(pod)
     failed = phase(pod) == "Failed" or (end is not None and end.get("exitCode") != 0)
     return (phase(pod) in OVER or end is not None) and (wish == "keep" or (wish == "keep_on_failure" and failed))
-
-
-def _label(pod: Pod, name: str) -> str:
-    return str(inside(meta(pod), "labels").get(name, ""))

@@ -139,7 +139,7 @@ class Launcher:
             self._cockpit.flights.write_facts(now)
         if now >= self._doubt_at:
             self._doubt_at = now + DOUBT_SECONDS
-            self._cockpit.flights.doubt()
+            self._cockpit.doubt(now)
 
     def _leave(self, now: float) -> None:
         if self._draining_since is None:

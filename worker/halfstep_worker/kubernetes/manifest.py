@@ -11,6 +11,7 @@ from halfstep_worker.kubernetes.alone import alone
 from halfstep_worker.kubernetes.defaults import PodDefaults
 from halfstep_worker.kubernetes.fragment import variables_of
 from halfstep_worker.kubernetes.host import main_of
+from halfstep_worker.kubernetes.identity import mark
 from halfstep_worker.kubernetes.jsontext import json_of
 from halfstep_worker.kubernetes.labels import label_value
 from halfstep_worker.kubernetes.launcher_defaults import default_env, lay_under
@@ -22,6 +23,7 @@ from halfstep_worker.kubernetes.names import (
     FINALIZER,
     FUNCTION,
     INSTALLATION,
+    MADE,
     MAIN,
     OPERATOR,
     QUEUE,
@@ -169,6 +171,7 @@ def _metadata(metadata: Pod, identity: Identity, namespace: str) -> Pod:
     annotations = {key: text[:LONGEST_MARK] for key, text in told.items()}
     if identity.function is not None:  # jobs:train and jobs.train are one function
         labels[FUNCTION] = label_value(identity.function.replace(":", "."))
+    annotations[MADE] = mark(identity.installation, identity.attempt_id)
     shown = {DEFAULT_CONTAINER: MAIN}
     return {
         "name": pod_name(identity.attempt_id),
@@ -210,7 +213,7 @@ def _config_map(asked: Pod, task: Mapping[str, Any]) -> Pod:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata | {"labels": ours},
+        "metadata": metadata | {"labels": ours, "annotations": {MADE: asked["metadata"]["annotations"][MADE]}},
         "data": {TASK_FILE: json_of("args", task)},
         "immutable": True,
     }

@@ -41,8 +41,9 @@ class Stops:
             self.delete(flight)
 
     def delete(self, flight: Flight) -> None:
-        """Asks for the deletion, with the pod's grace; also again."""
-        assert flight.uid is not None
+        """Asks for the deletion, with the pod's grace; also again. Not without a uid: another pod may have the name."""
+        if not flight.uid:
+            return
         errand = partial(self._api.delete_pod, flight.namespace, flight.name, uid=flight.uid, grace=flight.grace)
         self._calls.submit(flight.attempt_id, "delete", errand)
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from sys import intern
 from typing import Any
 
-from halfstep_worker.kubernetes.names import ATTEMPT, DOMAIN, FUNCTION, MAIN, OPERATOR, QUEUE
+from halfstep_worker.kubernetes.names import ATTEMPT, DOMAIN, FUNCTION, MADE, MAIN, OPERATOR, QUEUE
 from halfstep_worker.kubernetes.objects import inside, listed, whole
 from halfstep_worker.kubernetes.pending import MESSAGE_CHARACTERS, MOST_GATES, waiting_reason
 from halfstep_worker.kubernetes.quantities import quantity
@@ -142,7 +142,7 @@ def _meta(pod: Pod) -> dict[str, Any]:
         there = inside(meta(pod), key).items()
         marks = {intern(name): str(value) for name, value in there if name.startswith(f"{DOMAIN}/") and name not in _UNREAD[key]}
         if marks:
-            kept[key] = {name: value if name == ATTEMPT else intern(value) for name, value in marks.items()}
+            kept[key] = {name: value if name in (ATTEMPT, MADE) else intern(value) for name, value in marks.items()}
     if isinstance(names := meta(pod).get("finalizers"), list) and names:
         kept["finalizers"] = [intern(str(name)) for name in names]
     return kept

@@ -70,7 +70,15 @@ class Unavailable:
     unknown: bool = False
 
 
-CreateOutcome = Created | Refused | TryLater | Unavailable
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Another object has the name. `message` is a sentence for people, `found` the object."""
+
+    message: str
+    found: Pod
+
+
+CreateOutcome = Created | Refused | TryLater | Unavailable | Taken
 
 
 # -- what a watch says

@@ -36,6 +36,8 @@ DELAY_SECONDS = 1.0
 MOST_DELAY_SECONDS = 60.0
 MOST_REFUSALS = 10
 """So often in a row a pod that its nodes refuse is tried again without using up an attempt."""
+TAKEN = "taken"
+"""Reason and class of an attempt whose pod's name, or ConfigMap's, another object has."""
 FORCED_SECONDS = 60.0
 """So long after a forced deletion a living node has long stopped the pod and said so."""
 
@@ -88,7 +90,7 @@ def _given_up(pod: Pod, known: Known, gave_up: Failed) -> Verdict:
     if known.began or has_run(pod):
         begun = f"{gave_up.error} It began just then and was stopped, and may have had an effect."
         return Verdict(Failed(plain(begun), "startup"), "startup")
-    return Verdict(gave_up, gave_up.reason)
+    return taken(gave_up.error, known) if gave_up.reason == TAKEN else Verdict(gave_up, gave_up.reason)
 
 
 def _ended(pod: Pod, known: Known) -> Verdict:
@@ -152,11 +154,20 @@ def _init_failure(pod: Pod) -> Verdict | None:
     return None
 
 
+def taken(sentence: str, known: Known) -> Verdict:
+    """Somebody else's object has the name that the pod, or what it reads, would have had; nothing of the task has run."""
+    return _again(TAKEN, sentence, known)
+
+
 def _refused(pod: Pod, known: Known) -> Verdict:
     """A node did not take the pod that it was given; nothing of it has run."""
     told = str(status(pod).get("message") or status(pod).get("reason") or "no reason given").strip().rstrip(".")
     sentence = plain(f"The node refused the pod: {told}.")
     kind = "admission" if status(pod).get("reason") else "never_started"
+    return _again(kind, sentence, known)
+
+
+def _again(kind: str, sentence: str, known: Known) -> Verdict:
     if known.uncounted >= MOST_REFUSALS:
         return failed(kind, kind, sentence)
     return Verdict(Retry(sentence, pause(known.uncounted), reason=kind, counts=False), kind)
