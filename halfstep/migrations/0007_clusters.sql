@@ -38,9 +38,12 @@ WHERE w.state = 'running' AND w.drain_requested_at IS NULL AND l.dead_at IS NULL
 UNION ALL
 SELECT 'scaler', s.name, t.placement, t.cluster, t.queues
 FROM halfstep.scaler s CROSS JOIN LATERAL (
-    SELECT r.placement, r.cluster, r.queues FROM jsonb_to_recordset(s.targets) AS r (placement text, cluster text, queues text[])
+    SELECT e.target ->> 'placement', e.target ->> 'cluster',
+           CASE WHEN jsonb_typeof(e.target -> 'queues') = 'array' THEN ARRAY(SELECT jsonb_array_elements_text(e.target -> 'queues')) END
+    FROM jsonb_path_query(s.targets, 'lax $[*] ? (@.type() == "object")') AS e (target)  -- what is no list of objects stumbles nobody
+    WHERE coalesce(jsonb_typeof(e.target -> 'queues'), 'null') IN ('array', 'null')
     UNION ALL SELECT NULL, NULL, NULL WHERE s.targets IS NULL
-) t
+) AS t (placement, cluster, queues)
 WHERE s.seen_at > clock_timestamp() - interval '60 seconds';
 
 -- As in 0006, and how memory grows, which runtime class, and how long a pod may be held: they say where and how a pod runs, not what.

@@ -1,4 +1,6 @@
 -- The ScaledObjects that scalers refuse now, and why.
 SELECT DISTINCT r.namespace, r.name, r.sentence
-FROM halfstep.scaler s CROSS JOIN LATERAL jsonb_to_recordset(s.refused) AS r (namespace text, name text, sentence text)
+FROM halfstep.scaler s
+    CROSS JOIN LATERAL jsonb_path_query(s.refused, 'lax $[*] ? (@.type() == "object")') AS e (told)  -- what is no list of objects stumbles nobody
+    CROSS JOIN LATERAL (SELECT e.told ->> 'namespace', e.told ->> 'name', e.told ->> 'sentence') AS r (namespace, name, sentence)
 WHERE s.seen_at > clock_timestamp() - interval '60 seconds' ORDER BY r.namespace, r.name, r.sentence

@@ -281,6 +281,7 @@ FAILS: dict[str, tuple[int, bytes, str]] = {
     "JSON that goes down without end": (200, b"[" * 100_000, "is no JSON"),
     "no list": (200, b"[]", "is no list of objects"),
     "a list of another shape": (200, b'{"items": 7}', "is no list of objects"),
+    "a list that has no end": (200, b'{"metadata": {"continue": "more"}, "items": []}', "has no end"),
     "a list without metadata": (200, b'{"items": []}', "is no list of objects"),
 }
 

@@ -212,3 +212,27 @@ def test_a_thousand_workers_of_one_kind_are_read_as_one(stage: Stage) -> None:
     for _ in range(20):
         stage.make_worker(queues=["etl"])
     assert stage.book.serving() == [Serving("worker", "worker", "", ["etl"])]
+
+
+ODD = {
+    "a JSON null": "null",
+    "an object": '{"placement": "pod"}',
+    "a number": "7",
+    "a list of other things": '[1, "x", null, [], [[1]]]',
+    "queues that are no list": '[{"placement": "worker", "cluster": "", "queues": "etl"}, {"queues": {}}, {"queues": 3}]',
+    "queues of other things": '[{"placement": "worker", "cluster": "gpu", "queues": [1, null, {}, ["etl"]]}]',
+    "names that are none": '[{"placement": {"a": 1}, "cluster": [2], "queues": []}]',
+    "a list too deep for anybody": "[" * 500 + "]" * 500,
+}
+
+
+@pytest.mark.parametrize("said", ODD.values(), ids=ODD)
+def test_whatever_one_scaler_says_everybody_else_is_still_told(stage: Stage, said: str) -> None:
+    task = stage.waits(**ETL)
+    stage.scaler(target(cluster="", queues=["mail"]))
+    stage.scaler()
+    sql = "UPDATE halfstep.scaler SET targets = CAST(%(said)s AS jsonb), refused = CAST(%(said)s AS jsonb) WHERE targets = '[]'"
+    stage.database.execute(sql, {"said": said})
+    assert ("etl", "worker", "", 1) in stage.unserved()
+    assert "no worker serves queue" in stage.why(task)
+    assert all(row["name"] is None for row in stage.book.refused_objects())

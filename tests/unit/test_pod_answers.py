@@ -111,6 +111,17 @@ DENIALS = {
     "the task's own service account is not there": forbidden(
         'error looking up service account jobs/etl: serviceaccount "etl" not found'
     ),
+    "the task's own service account, whose name quotes the default one": forbidden(
+        'error looking up service account jobs/x serviceaccount "default" not found y: '
+        'serviceaccount "x serviceaccount \\"default\\" not found y" not found'
+    ),
+    "a webhook that quotes a quota": Case(
+        403, 'admission webhook "p" denied the request: exceeded quota: q, requested: cpu=1, used: cpu=4, limited: cpu=4'
+    ),
+    "a policy that quotes what a task calls itself": forbidden(
+        "ValidatingAdmissionPolicy 'teams' with binding 'all' denied request: team 'exceeded quota' is unknown"
+    ),
+    "a policy that quotes a webhook that is away": forbidden('denied by "p": failed calling webhook "p"'),
     "a policy that talks of terminating": forbidden('denied by "p": the namespace jobs because it is being terminated'),
     "an owner that may not block": forbidden("cannot set blockOwnerDeletion if an ownerReference refers to a resource"),
     "an invalid field": Case(422, f'Pod "{POD}" is invalid: spec.containers[0].image: Required value', "Invalid"),

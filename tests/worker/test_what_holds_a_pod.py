@@ -16,7 +16,7 @@ from halfstep.outcomes import Failed
 from halfstep.pods import Past
 from halfstep_worker.kubernetes.answers import ApiError, Reply, created
 from halfstep_worker.kubernetes.flight import Flight
-from halfstep_worker.kubernetes.values import CreateOutcome, Pod, Refused
+from halfstep_worker.kubernetes.values import CreateOutcome, Pod, Refused, TryLater
 from pod_builders import (
     condition,
     deleted,
@@ -39,6 +39,7 @@ STARTUP, QUEUE = 60.0, 300.0
 CLOSED = "exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0"
 NO_ROOM = "exceeded quota: q, requested: limits.cpu=2,pods=1, used: limits.cpu=3,pods=9, limited: limits.cpu=4,pods=9"
 CREDS = 'MountVolume.SetUp failed for volume "creds" : secret "none" not found'
+DEVICES = ",".join(f"requests.device{n}.example.com/gpu=1" for n in range(40))
 TIMED_OUT = (
     "Unable to attach or mount volumes: unmounted volumes=[creds], unattached volumes=[], failed to process volumes=[]: timed out"
 )
@@ -264,6 +265,14 @@ NEVER = {
         forbidden("exceeded quota: q, requested: pods=1,requests.memory=2Gi, used: pods=4,requests.memory=0, "
                   "limited: pods=4,requests.memory=1Gi"), "quota", "requests.memory=1Gi",
     ),
+    "more than one quota of several allows": (
+        forbidden("exceeded quota: a, requested: cpu=4, used: cpu=3, limited: cpu=6; "
+                  "exceeded quota: b, requested: cpu=4, used: cpu=0, limited: cpu=2"), "quota", "limited: cpu=2",
+    ),
+    "more than a quota allows that is told of at great length": (
+        forbidden(f"exceeded quota: {'q' * 250}, requested: {DEVICES},cpu=4, used: {DEVICES},cpu=0, limited: {DEVICES},cpu=2"),
+        "quota", "it can never fit into a quota",
+    ),
     "a quota that asks for limits": (forbidden("failed quota: q: must specify limits.cpu for: main"), "refused", "must specify"),
     "a LimitRange's maximum": (forbidden("maximum cpu usage per Container is 2, but limit is 4"), "refused", "maximum cpu usage"),
     "requests above the limit that a LimitRange sets": (
@@ -301,6 +310,9 @@ def test_what_can_never_fit_fails_at_once_with_the_sentence(sky: Patient, what: 
         "exceeded quota: q, requested: cpu=many, used: cpu=0, limited: cpu=2",
         "exceeded quota: q, requested: cpu=4, used: cpu=0, limited: memory=2",
         "exceeded quota: q",
+        *(f"exceeded quota: q, requested: cpu=40, used: cpu=400, limited: a={'1' * n},cpu=400" for n in range(1925, 2000)),
+        "exceeded quota: q, requested: cpu=4, used: cpu=0, limited: cpu=1e999",
+        f"exceeded quota: q, requested: cpu={'9' * 10_000}, used: cpu=0, limited: cpu=1",
         "exceeded quota: " + "q, requested: " * 10_000,
     ],
 )
@@ -346,6 +358,49 @@ def test_quota_and_gates_share_one_limit(sky: Patient) -> None:
     assert "delete" not in sky.api.words()
     sky.until(3)
     assert sky.api.words()[-1] == "delete"
+
+
+ELSEWHERE = {
+    "the API server has trouble of its own": broken("etcdserver: leader changed"),
+    "the API server has too much to do": answer(429, "too many requests", "TooManyRequests"),
+    "the launcher may make no pods": answer(
+        403, 'pods is forbidden: User "u" cannot create resource "pods" in API group "" in the namespace "n"'
+    ),
+    "nobody answers": TryLater("Connection refused", 2.0),
+    "its answer is lost": OSError("gone"),
+}
+
+
+@pytest.mark.parametrize("what", ELSEWHERE)
+def test_while_something_else_keeps_a_pod_from_being_made_no_clock_runs_and_nobody_asks_more_often(
+    sky: Patient, what: str
+) -> None:
+    sky.api.creates.extend([forbidden(NO_ROOM)] * 19)  # 270 s of the 300
+    sky.fly()
+    sky.until(271)
+    sky.api.creates.extend([ELSEWHERE[what]] * 100_000)
+    before = len(sky.api.words())
+    sky.until(2 * QUEUE)
+    assert not sky.flights.course.outgoing.claims()
+    assert len(sky.api.words()) - before <= 2 * QUEUE + 2
+    sky.api.creates.clear()
+    sky.api.creates.extend([forbidden(NO_ROOM)] * 1000)
+    sky.until(10)
+    assert not sky.flights.course.outgoing.claims()
+    sky.until(30)
+    assert "quota" in str(sky.flights.course.outgoing.claims() and outcome(sky.write()))
+
+
+def test_no_clock_runs_while_the_namespace_is_closed_to_the_launcher(sky: Patient) -> None:
+    sky.api.creates.extend([forbidden(NO_ROOM)] * 1000)
+    sky.fly()
+    sky.until(271)
+    sky.flights.course.blocked = lambda namespace: "The API server does nothing for us."
+    sky.until(2 * QUEUE)
+    sky.flights.course.blocked = lambda namespace: None
+    sky.until(5)
+    assert not sky.flights.course.outgoing.claims()
+    assert "exceeded quota" in sky.waits()
 
 
 def test_a_pod_that_started_is_held_by_nothing(sky: Patient) -> None:
@@ -413,6 +468,18 @@ def test_an_adopter_of_a_pod_whose_gate_was_opened_meanwhile_starts_its_clock_th
     sky.until(STARTUP - 1)
     assert sky.api.words() == []
     sky.until(2)
+    assert sky.api.words() == ["delete"]
+
+
+def test_an_adopter_believes_no_condition_that_speaks_of_gates_which_are_gone(sky: Patient) -> None:
+    opened = gated("a.com/one")
+    del opened["spec"]["schedulingGates"]
+    opened["spec"]["schedulerName"] = "nobody"
+    sky.claim(ADOPTED, Past(facts={"queued_seconds": 10.0}, age=10.0))
+    sky.see(opened)
+    sky.until(NAMED_WITHIN)
+    assert "schedulerName is nobody" in sky.waits()
+    sky.until(STARTUP)
     assert sky.api.words() == ["delete"]
 
 

@@ -19,6 +19,8 @@ from halfstep_scaler.direct.steering import Json, Name
 CALL_SECONDS = 5.0
 CONNECT_SECONDS = 2.0
 PAGE_SIZE = 500
+MOST_PAGES = 400
+"""More objects than a cluster holds of one kind; a server that always names another page is none."""
 MERGE = "application/merge-patch+json"
 
 
@@ -83,7 +85,7 @@ class Cluster:
     def _list(self, path: str, query: Mapping[str, str]) -> list[Json]:
         found: list[Json] = []
         more = ""
-        while True:
+        for _ in range(MOST_PAGES):
             page = self._call("GET", path, {**query, "limit": str(PAGE_SIZE)} | ({"continue": more} if more else {}))
             try:
                 found += page.get("items") or []
@@ -92,6 +94,7 @@ class Cluster:
                 raise ApiError(f"The answer to GET {path} is no list of objects.", status=200) from error
             if not more:
                 return found
+        raise ApiError(f"The answer to GET {path} has no end: {MOST_PAGES} pages came, and each names another.", status=200)
 
     def annotate(self, namespace: str, pod: str, *, uid: str, values: Mapping[str, str | None]) -> bool:
         """None takes an annotation off. False: this pod (by uid) does not exist any more."""

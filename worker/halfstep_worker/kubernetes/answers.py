@@ -31,7 +31,11 @@ _ENDING = re.compile(
     r'[\w.-]+ "[^"]*" is forbidden: unable to create new content in namespace \S+ because it is being terminated'
 )
 _NOT_READY = re.compile(r'[\w.-]+ "[^"]*" is forbidden: not yet ready to handle request')
-_NO_ACCOUNT = re.compile(r'[\w.-]+ "[^"]*" is forbidden: error looking up service account .*serviceaccount "([^"]*)" not found')
+_NO_ACCOUNT = re.compile(
+    r'[\w.-]+ "[^"]*" is forbidden: error looking up service account .*'
+    r'serviceaccount "((?:[^"\\]|\\.)*)" not found\.?$'
+)
+"""To its end: the account's name, which is the task's to choose, stands in it twice, and only the second time in quotes."""
 DEFAULT_ACCOUNT = "default"
 """A namespace that was made a moment ago refuses pods until this account exists."""
 _NO_NAMESPACE = re.compile(r'namespaces? "[^"]*" not found')
@@ -161,7 +165,7 @@ def created(reply: Reply, *, where: str, account: str = DEFAULT_ACCOUNT) -> Crea
         return Unavailable(f"The API server of {where} makes nothing for us now (status {reply.status}): {trouble}")
     said = message_of(reply.body)
     held, delay = held_by(said), _delay(reply, said)
-    if reply.status == 403 and held == QUOTA and never_fits(said):
+    if reply.status == 403 and held == QUOTA and never_fits(_said(reply.body)):
         return Refused(f"The API server of {where} refused it, as it can never fit into a quota: {said}", QUOTA)
     if delay is None:
         return Refused(f"The API server of {where} refused it: {advised(said)}")

@@ -102,6 +102,7 @@ class Course:
             self._timers.set(now + LEASE_SECONDS, flight.attempt_id, "create")
         elif (why := self.blocked(flight.namespace)) is not None:
             self._tell(flight, why)
+            self._waits.heard(flight, now, held=False)
             self._timers.set(now + HELD_SECONDS, flight.attempt_id, "create")
         else:
             flight.stage = Stage.CREATING
@@ -130,14 +131,17 @@ class Course:
             case "create", Refused(message=message, reason=reason):
                 self._refused(flight, Failed(message, reason, final=True))
             case "create", TryLater(delay=delay, unknown=unknown, message=message) as later:
+                self._waits.heard(flight, now, held=later.held is not None)
                 self._try_later(flight, now + delay, message, unknown)
                 if flight.stage is Stage.INTENDED and (failed := self._waits.refused(flight, later, now)) is not None:
                     self._make_no_more(flight, failed, now)
             case "create", Unavailable(message=message, unknown=unknown):
+                self._waits.heard(flight, now, held=False)
                 self._try_later(flight, now + HELD_SECONDS, message, unknown)
             case "create" | "furnish", error if isinstance(error, CURELESS):
                 self.stumbled(flight, error, now)
             case "create", Exception() as error:
+                self._waits.heard(flight, now, held=False)
                 self._try_later(flight, now + 1.0, f"{type(error).__name__}: {error}", unknown=True)
             case "look", found:
                 self._looked(flight, found, now)

@@ -66,8 +66,8 @@ class Flight:
     deleted_early: bool = False  # deletion was seen before the main container had ended
     parked_at: float | None = None  # monotonic: when its first owner learnt that the API server has it
     queued_since: float | None = None  # monotonic: since when a quota, a webhook or a scheduling gate holds it
+    unheld_at: float | None = None  # monotonic: when something else was last said to keep it from being made; None: that holds it
     startable_since: float | None = None  # monotonic: since when no gate does; None while one does, and before there is a pod
-    gated: bool = False  # its scheduling gates were seen
     running_since: float | None = None  # monotonic: when its first owner saw it run
     followed: bool = False  # we have seen it run: its log is read and its timeout set
     waiting: str | None = None  # why it does not start, for people

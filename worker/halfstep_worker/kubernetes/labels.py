@@ -9,7 +9,7 @@ import re
 from hashlib import sha256
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
-_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 _MADE = re.compile(r".*-[0-9a-f]{10}")
 """What `label_value` has made of something. What only looks so is made to fit, too: else two texts could become one."""
 _OTHERS = re.compile(r"[^A-Za-z0-9_.-]+")

@@ -105,12 +105,22 @@ def _of_toleration(toleration: Pod) -> Iterator[str]:
         yield "A toleration with a value whose operator is Exists"
     elif not all(isinstance(toleration.get(key) or "", str) for key in ("key", "value")):
         yield "A toleration whose key or value is not a string"
+    elif toleration.get("key") and not is_key(toleration["key"]):
+        yield f"The key '{toleration['key']}' in a toleration"
+    elif operator == "Equal" and not is_label_value(toleration.get("value") or ""):
+        yield f"The value '{toleration['value']}' in a toleration"
     elif seconds is not None and (type(seconds) is not int or effect != "NoExecute"):
         yield "A toleration with 'tolerationSeconds' that are no whole number, or without the effect NoExecute"
 
 
+def _is_resource(name: str) -> bool:
+    """One of Kubernetes' own, which have no domain; or a device, which has one."""
+    return is_key(name) if "/" in name else name in UNBOUNDED or (name.startswith("hugepages-") and is_label_name(name))
+
+
 def _of_resources(resources: Pod) -> Iterator[str]:
     for kind, amounts in resources.items():
+        yield from (f"The resource '{name}' under '{kind}'" for name in amounts if not _is_resource(name))
         yield from (f"The amount of '{name}' under '{kind}'" for name, amount in amounts.items() if quantity(amount) is None)
     for name, request in inside(resources, "requests").items():
         limit = inside(resources, "limits").get(name)

@@ -163,7 +163,9 @@ def is_gated(pod: Pod) -> bool:
 
 
 def without_gates(pod: Pod) -> Pod:
-    """A pod that had gates and has none: what its condition still says of them is of the past."""
+    """A pod that has no gates: what its condition still says of them is of the past."""
+    if not is_gated(pod):
+        return pod
     said = [one for one in listed(status(pod), "conditions") if one.get("reason") != "SchedulingGated"]
     return pod | {"status": status(pod) | {"conditions": said}}
 

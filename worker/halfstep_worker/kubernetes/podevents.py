@@ -196,7 +196,8 @@ def _volumes(found: list[Pod]) -> list[str]:
 
 
 def _text(event: Pod) -> str:
-    return visible_line(str(event.get("message") or "no more is said").strip()).rstrip(".")[: MESSAGE_CHARACTERS // MOST_EVENTS]
+    said = str(event.get("message") or "no more is said")[: 2 * MESSAGE_CHARACTERS]  # of any length: nobody checks old events
+    return visible_line(said.strip()).rstrip(".")[: MESSAGE_CHARACTERS // MOST_EVENTS]
 
 
 def _word(reason: str, texts: list[str]) -> str:

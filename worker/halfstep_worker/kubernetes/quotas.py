@@ -13,29 +13,34 @@ from halfstep_worker.kubernetes.quantities import quantity
 QUOTA = "quota"
 WEBHOOK = "webhook"
 _EXCEEDED = re.compile(
-    r"exceeded quota: [^,]{1,253}, ?requested: ([^:]{1,2000}), ?used: ([^:]{1,2000}), ?limited: ([^:;]{1,2000})", re.IGNORECASE
+    r"exceeded quota: [^,]{1,253}, ?requested: ([^:]{1,2000}), ?used: ([^:]{1,2000}), ?limited: ([^:;]{1,2000})(?=[:;]|$)",
+    re.IGNORECASE,
 )
 _COUNTED = ("pods", "count/pods")
-_WAITS = ("exceeded quota", "status unknown for quota", "resource quota evaluation timed out")
+_WAITS = re.compile(
+    r"(?:Internal error occurred: )?(?:exceeded quota|status unknown for quota|resource quota evaluation timed out)",
+    re.IGNORECASE,
+)
+"""At the beginning: what a policy or a webhook denies may quote anything after its own words."""
 _WEBHOOK = ("failed calling webhook", "failed to call webhook", "failed calling admission webhook", "admission webhook ")
 
 
 def held_by(said: str) -> str | None:
-    """`quota` or `webhook`, if that is what keeps an object from being made; None for anything else."""
-    if any(words in said for words in _WAITS):
+    """`quota` or `webhook`, if that is what keeps an object from being made; None for anything else. said: without the object."""
+    if _WAITS.match(said):
         return QUOTA
     return WEBHOOK if any(words in said for words in _WEBHOOK) else None
 
 
 def never_fits(said: str) -> bool:
-    """Even an empty quota would have no room: more is requested than it allows in all.
+    """Even an empty quota would have no room: more is requested than it allows in all. said: whole, as half a number is another.
 
     A quota of no pods at all is how people close a namespace for a while: that one is waited for.
     """
-    found = _EXCEEDED.search(said)
-    if found is None:
-        return False
-    requested, limited = _amounts(found[1]), _amounts(found[3])
+    return any(_is_too_much(_amounts(found[1]), _amounts(found[3])) for found in _EXCEEDED.finditer(said))
+
+
+def _is_too_much(requested: dict[str, Decimal], limited: dict[str, Decimal]) -> bool:
     return any(name in limited and amount > limited[name] for name, amount in requested.items() if name not in _COUNTED)
 
 

@@ -20,6 +20,12 @@ class Waits:
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
 
+    def heard(self, flight: Flight, now: float, *, held: bool) -> None:
+        """What keeps the pod from being made now. The clock stands while that is no quota and no webhook."""
+        if flight.unheld_at is not None and flight.queued_since is not None:
+            flight.queued_since += now - flight.unheld_at
+        flight.unheld_at = None if held else now
+
     def refused(self, flight: Flight, later: TryLater, now: float) -> Failed | None:
         """Something keeps the pod from being made. Why that is not waited for any longer; None: it is."""
         if later.held is None:
@@ -31,19 +37,20 @@ class Waits:
 
     def next_try(self, flight: Flight, at: float) -> float:
         """When to ask again: no later than when its time is over."""
-        return at if flight.queued_since is None else min(at, flight.queued_since + flight.queue_timeout)
+        if flight.queued_since is None or flight.unheld_at is not None:
+            return at
+        return min(at, flight.queued_since + flight.queue_timeout)
 
     def parked(self, flight: Flight, now: float) -> None:
         """The API server has the pod: it may start, unless its first sighting shows a gate."""
+        self.heard(flight, now, held=True)
         if flight.startable_since is None:
             flight.startable_since = now
         self._timers.set(flight.startable_since + flight.startup_timeout, flight.attempt_id, "startup")
 
     def seen(self, flight: Flight, pod: Pod, now: float) -> Pod:
-        """Gates have been put up, or the last was taken away; the pod as it is to be read."""
-        if gates(pod):
-            flight.gated = True
-        elif flight.gated:
+        """Gates hold it, or none does; the pod as it is to be read. What its condition says of gates may be long past."""
+        if not gates(pod):
             pod = without_gates(pod)
         if is_gated(pod):
             self._held(flight, now)
