@@ -319,6 +319,17 @@ def test_whatever_the_api_server_sends_there_are_findings_of_one_line(found: Any
         assert len(finding.detail) < 600
 
 
+@pytest.mark.parametrize("token", ["a\nb", "\u5bb6"], ids=["the end of a line in it", "a letter of another script"])
+def test_a_token_that_no_header_takes_is_a_finding(halfstep, api: Api, tmp_path: Path, token: str) -> None:
+    file = Path(api.kubeconfig(tmp_path))
+    given = yaml.safe_load(file.read_text())
+    given["users"][0]["user"]["token"] = token
+    file.write_text(yaml.safe_dump(given))
+    said = halfstep("doctor", "--kubernetes", "--kubeconfig", str(file))
+    assert said.code == 1
+    assert "the token or password holds what no header can" in lines(said)["kubernetes"]
+
+
 def test_a_cluster_that_is_not_there_is_a_finding_and_no_traceback(halfstep, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)

@@ -86,6 +86,8 @@ SENTENCES = {
     "what would steer a terminal": "no.\x1b[2J\n" * 20,
     "nothing": None,
 }
+PHASES = {"x" * 300: "\x1b[2J" * 9, "図" * 100: "図" * 9}
+"""Of pods whose API server says anything."""
 
 
 @pytest.mark.parametrize("columns", [80, 100, 60])
@@ -98,7 +100,7 @@ def test_a_line_is_as_wide_as_the_terminal_and_tells_age_and_reason(
     claims = keeper.claim(len(SENTENCES), placement="pod")
     rows = []
     for claim, waiting in zip(claims, SENTENCES.values(), strict=True):
-        facts = {"phase": "Pending", "node": "n" * 60, "waiting": waiting}
+        facts = {"phase": PHASES.get(waiting, "Pending"), "node": "n" * 60, "waiting": waiting}
         name = f"hs-{claim.attempt_id}"
         rows.append(PodRow(claim.attempt_id, claim.id, 1, "", "tasks", name, "u-1", facts, token=claim.token))
     assert len(PodBook(database).write(rows)) == len(SENTENCES)

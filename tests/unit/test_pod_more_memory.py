@@ -127,6 +127,7 @@ def test_any_value_is_taken_or_refused(on_oom):
         pytest.param(told("1Gi"), {"memory": "+2Gi", "max": "16Gi"}, 2, told("5Gi"), id="by a step"),
         pytest.param(told("2Gi", "1Gi"), {"memory": "+2Gi", "max": "16Gi"}, 1, told("4Gi", "2Gi"), id="a step, in proportion"),
         pytest.param(told("1G"), DOUBLE, 1, told("1908Mi"), id="decimal units are rounded up to whole MiB"),
+        pytest.param(told("1Gi", "4Gi"), {"memory": "x100", "max": "16Gi"}, 3, told("16Gi", "16Gi"), id="no request above"),
         pytest.param(told(1000), {"memory": "x2", "max": "1500"}, 1, told("1500"), id="never above the most"),
         pytest.param({"limits": {"cpu": 1, "memory": "1Gi"}, "requests": {"cpu": 1}}, DOUBLE, 1,
                      {"limits": {"cpu": 1, "memory": "2Gi"}, "requests": {"cpu": 1}}, id="nothing else changes"),

@@ -424,6 +424,23 @@ def test_refused_credentials_are_read_again(fake: FakeCluster, tmp_path: Path, m
     assert [seen.headers["authorization"] for seen in fake.calls("get")] == ["Bearer old", "Bearer new"]
 
 
+@pytest.mark.parametrize("token", ["to\nken", "\u5bb6", "a\x1b"])
+def test_a_token_that_no_header_takes_is_told_and_no_tasks_fault(fake: FakeCluster, tmp_path: Path, token: str) -> None:
+    with closing(ClusterApi("here", kubeconfig=fake.kubeconfig(tmp_path, token=token))) as api:
+        made = create(api)
+        assert isinstance(made, TryLater)
+        assert "the token or password holds what no header can" in made.message
+        assert token not in made.message
+        with pytest.raises(ApiError, match="no header can"):
+            api.list_pods("jobs", selector="x")
+
+
+def test_the_end_of_a_line_behind_a_token_is_not_sent(fake: FakeCluster, tmp_path: Path) -> None:
+    with closing(ClusterApi("here", kubeconfig=fake.kubeconfig(tmp_path, token="t0ken\n"))) as api:
+        assert isinstance(create(api), Created)
+    assert fake.requests[0].headers["authorization"] == "Bearer t0ken"
+
+
 def test_a_bad_kubeconfig_is_a_sentence(tmp_path: Path) -> None:
     file = tmp_path / "config"
     with pytest.raises(InvalidSettings, match="context 'x'"):

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from halfstep.visible import visible_line
 from halfstep_cli.options import Json, add
-from halfstep_cli.output import Column, age, show_json, show_narrow_table, show_table, terminal_width
+from halfstep_cli.output import Column, age, shortened, show_json, show_narrow_table, show_table, terminal_width
 from halfstep_cli.session import Session
 
 COLUMNS = (
@@ -34,6 +35,8 @@ WIDE = (
 
 NAME_CHARACTERS = 11
 """Of a pod's name: enough to tell it from all others that run."""
+
+PHASE_CHARACTERS = 10
 
 STRANGERS = (
     Column("namespace", "namespace"),
@@ -89,7 +92,7 @@ def _row(pod: dict[str, Any]) -> dict[str, Any]:
         | {
             "age": age(pod.get("age_seconds")),
             "short": str(pod.get("name"))[:NAME_CHARACTERS],
-            "state": str(told["phase"] or "")[:10],
+            "state": shortened(visible_line(str(told["phase"] or "")), PHASE_CHARACTERS),
         }
     )
 

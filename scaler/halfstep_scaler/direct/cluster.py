@@ -22,6 +22,7 @@ PAGE_SIZE = 500
 MOST_PAGES = 400
 """More objects than a cluster holds of one kind; a server that always names another page is none."""
 MERGE = "application/merge-patch+json"
+UNSENDABLE = "the token or password holds what no header can, such as the end of a line; mend it where the kubeconfig has it from"
 
 
 class ApiError(HalfstepError):
@@ -158,9 +159,13 @@ class Cluster:
         """The library reads a rotated token anew."""
         with self._lock:
             try:
-                return {one["key"]: one["value"] for one in self._configuration.auth_settings().values() if one["value"]}
+                settings = self._configuration.auth_settings().values()
             except Exception as error:  # it may read files and run programs
                 raise ApiError(f"The credentials can't be renewed: {error}") from error
+        found = {one["key"]: one["value"].strip() for one in settings if one["value"]}
+        if not all(value.isascii() and value.isprintable() for value in found.values()):  # never shown: it is a secret
+            raise ApiError(f"The credentials can't be sent: {UNSENDABLE}.")
+        return found
 
     def _renew(self) -> None:
         with self._lock:

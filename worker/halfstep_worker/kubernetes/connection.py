@@ -67,6 +67,9 @@ def load_configuration(*, kubeconfig: str | None, context: str | None) -> Any:
     return made
 
 
+UNSENDABLE = "the token or password holds what no header can, such as the end of a line; mend it where the kubeconfig has it from"
+
+
 class Connection:
     """Thread-safe. load: gives the client library's configuration; called again when credentials are refused."""
 
@@ -133,7 +136,10 @@ class Connection:
                 settings = self._configuration.auth_settings().values()
             except Exception as error:
                 raise ApiError(f"The credentials could not be refreshed: {error}") from error
-            return {setting["key"]: setting["value"] for setting in settings if setting["value"]}
+        found = {setting["key"]: setting["value"].strip() for setting in settings if setting["value"]}
+        if not all(value.isascii() and value.isprintable() for value in found.values()):  # never shown: it is a secret
+            raise ApiError(f"The credentials can't be sent: {UNSENDABLE}")
+        return found
 
     def reload(self, *, known: bool = False) -> None:
         """Credentials were refused, or nobody answers: their source may have changed. Every `RELOAD_SECONDS` at most.

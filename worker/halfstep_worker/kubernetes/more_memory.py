@@ -131,7 +131,8 @@ def grown(resources: Pod, more: MoreMemory, ends: int, *, admitted: str | None =
     if limit is not None:
         found["limits"] = more.after(ends, limit)
         if request is not None:
-            found["requests"] = -(-request * found["limits"] // limit)
+            # A request above its limit is the API server's to refuse, and may not outgrow it here.
+            found["requests"] = max(request, min(found["limits"], -(-request * found["limits"] // limit)))
     elif request is not None:
         found["requests"] = more.after(ends, request)
     return resources | {kind: inside(resources, kind) | {"memory": as_text(bytes)} for kind, bytes in found.items()}
