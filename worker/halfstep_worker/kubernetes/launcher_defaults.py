@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 from halfstep.errors import InvalidSettings, InvalidTask
+from halfstep.visible import visible_line
 from halfstep_worker.kubernetes.amounts import UNBOUNDED
 from halfstep_worker.kubernetes.fragment import as_pod
 from halfstep_worker.kubernetes.labels import is_key, is_label_name, is_label_value, is_object_name
@@ -37,6 +39,10 @@ KEYS: dict[str, type | tuple[type, ...]] = {
 }
 """Arguments of a task's pod that a launcher can have defaults for."""
 _ONE = ("serviceAccountName", "priorityClassName", "runtimeClassName")
+_SHOWN = 300
+_ANNOTATION_BYTES = 200_000
+"""Kubernetes takes 262,144 of a pod, and some are the task's and ours."""
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _NOT_TAKEN = "would have every pod refused by Kubernetes; mend it."
 _EFFECTS = ("", "NoSchedule", "PreferNoSchedule", "NoExecute")
 _TOLERATION = ("key", "operator", "value", "effect", "tolerationSeconds")
@@ -60,7 +66,7 @@ def read_defaults(where: str, given: dict[str, Any]) -> tuple[Pod, MoreMemory | 
     if ours is not None:
         raise InvalidSettings(f"The variable {ours} in {where} is no default for all pods; put it under 'env' in 'pods' itself.")
     for problem in _problems(given):
-        raise InvalidSettings(f"{problem} in {where} {_NOT_TAKEN}")
+        raise InvalidSettings(f"{visible_line(problem)[:_SHOWN]} in {where} {_NOT_TAKEN}")
     return pod, more
 
 
@@ -86,6 +92,11 @@ def _problems(given: dict[str, Any]) -> Iterator[str]:
     for name in given.get("image_pull_secrets", ()):
         if not is_object_name(name):
             yield f"The name '{name}' under 'image_pull_secrets'"
+    for name, value in given.get("env", {}).items():
+        if not (name.isascii() and name.isprintable()) or "\0" in value:
+            yield f"The variable '{name}' under 'env'"
+    if sum(len(key.encode()) + len(value.encode()) for key, value in given.get("annotations", {}).items()) > _ANNOTATION_BYTES:
+        yield f"More than {_ANNOTATION_BYTES} bytes under 'annotations'"
     for toleration in given.get("tolerations", ()):
         yield from _of_toleration(toleration)
     yield from _of_resources(given.get("resources", {}))
@@ -97,19 +108,21 @@ def _of_toleration(toleration: Pod) -> Iterator[str]:
     seconds = toleration.get("tolerationSeconds")
     if unknown:
         yield f"The key '{unknown[0]}' of a toleration"
+    elif not all(isinstance(toleration.get(key, ""), str | None) for key in ("key", "value", "operator", "effect")):
+        yield "A toleration whose key or value is not a string"
     elif operator not in ("Equal", "Exists", "Lt", "Gt") or effect not in _EFFECTS:
         yield f"A toleration with the operator {operator!r} and the effect {effect!r}"
     elif operator != "Exists" and not toleration.get("key"):
         yield "A toleration without a key whose operator is not Exists"
     elif operator == "Exists" and toleration.get("value"):
         yield "A toleration with a value whose operator is Exists"
-    elif not all(isinstance(toleration.get(key) or "", str) for key in ("key", "value")):
-        yield "A toleration whose key or value is not a string"
     elif toleration.get("key") and not is_key(toleration["key"]):
         yield f"The key '{toleration['key']}' in a toleration"
+    elif operator in ("Lt", "Gt") and not _WHOLE.fullmatch(toleration.get("value") or ""):
+        yield "A toleration with a value that is no whole number"
     elif operator == "Equal" and not is_label_value(toleration.get("value") or ""):
         yield f"The value '{toleration['value']}' in a toleration"
-    elif seconds is not None and (type(seconds) is not int or effect != "NoExecute"):
+    elif seconds is not None and (type(seconds) is not int or abs(seconds) >= 2**63 or effect != "NoExecute"):
         yield "A toleration with 'tolerationSeconds' that are no whole number, or without the effect NoExecute"
 
 
@@ -122,7 +135,12 @@ def _of_resources(resources: Pod) -> Iterator[str]:
     for kind, amounts in resources.items():
         yield from (f"The resource '{name}' under '{kind}'" for name in amounts if not _is_resource(name))
         yield from (f"The amount of '{name}' under '{kind}'" for name, amount in amounts.items() if quantity(amount) is None)
+    for name, amount in (inside(resources, "requests") | inside(resources, "limits")).items():
+        if name not in UNBOUNDED and "/" in name and (quantity(amount) or Decimal(0)) % 1:
+            yield f"A part of a '{name}'"
     for name, request in inside(resources, "requests").items():
+        if name not in UNBOUNDED and quantity(request) != quantity(inside(resources, "limits").get(name)):
+            yield f"A request of '{name}' without the same limit"
         limit = inside(resources, "limits").get(name)
         if limit is not None and (quantity(request) or 0) > (quantity(limit) or 0):
             yield f"A request of '{name}' above its limit"
