@@ -411,7 +411,7 @@ def test_a_lost_pods_task_says_why_and_waits_like_after_any_disruption(sky: Sky)
 
 def test_a_create_call_that_waited_for_its_turn_counts_what_is_left_of_the_lease_then(sky: Sky) -> None:
     left = 10.0
-    sky.flights.course.lease_left = lambda: left
+    sky.flights.course.making.lease_left = lambda: left
     sky.claim()
     sky.write()
     left = 4.0
@@ -421,7 +421,7 @@ def test_a_create_call_that_waited_for_its_turn_counts_what_is_left_of_the_lease
 
 def test_a_create_call_whose_lease_ran_out_while_it_waited_is_not_sent(sky: Sky) -> None:
     left = 10.0
-    sky.flights.course.lease_left = lambda: left
+    sky.flights.course.making.lease_left = lambda: left
     sky.claim()
     sky.write()
     left = 0.1
@@ -1068,7 +1068,7 @@ def test_a_pod_that_the_cluster_makes_for_nobody_is_made_when_it_does_again(sky:
 
 def test_while_that_is_known_nobody_asks(sky: Sky) -> None:
     why: list[str | None] = ["No right."]
-    sky.flights.course.blocked = lambda namespace: why[0]
+    sky.flights.course.making.blocked = lambda namespace: why[0]
     sky.fly()
     sky.flights.write_facts(sky.now)
     assert told(sky.write())["waiting"] == "No right."
@@ -1084,13 +1084,13 @@ def test_while_that_is_known_nobody_asks(sky: Sky) -> None:
 def test_a_call_that_waited_for_its_turn_is_not_made_either(sky: Sky) -> None:
     sky.claim()
     sky.write()
-    sky.flights.course.blocked = lambda namespace: "No right."
+    sky.flights.course.making.blocked = lambda namespace: "No right."
     sky.call()
     assert sky.api.words() == []
 
 
 def test_a_cancel_holds_while_nothing_can_be_made(sky: Sky) -> None:
-    sky.flights.course.blocked = lambda namespace: "No right."
+    sky.flights.course.making.blocked = lambda namespace: "No right."
     sky.fly()
     sky.write()
     sky.flights.hear(Incoming(cancelled=[CLAIM.id]), sky.now)
@@ -1104,7 +1104,7 @@ def test_what_was_not_asked_for_goes_back_unstarted_and_what_may_be_there_is_kep
     sky.fly()
     sky.fly(other)
     assert sky.flights.hand_back() == 0, "nothing is known of trouble"
-    sky.flights.course.blocked = lambda namespace: "No right."
+    sky.flights.course.making.blocked = lambda namespace: "No right."
     assert sky.flights.hand_back() == 1
     (release,) = sky.write().releases
     assert (release.claim, release.started) == (CLAIM, False)
@@ -1115,5 +1115,5 @@ def test_a_pod_whose_config_map_can_t_be_made_is_not_handed_back(sky: Sky) -> No
     sky.config_map = {"metadata": {}}
     sky.api.config_maps.append(Unavailable("No right."))
     sky.fly()
-    sky.flights.course.blocked = lambda namespace: "No right."
+    sky.flights.course.making.blocked = lambda namespace: "No right."
     assert sky.flights.hand_back() == 0

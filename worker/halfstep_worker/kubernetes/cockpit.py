@@ -84,8 +84,8 @@ class Cockpit:
             self._cluster.name, installation=installation, api=self._api, calls=self._calls, timers=self._timers,
             planner=planner, logs=self._logs,
         )  # fmt: skip
-        self.flights.course.lease_left = lease_left
-        self.flights.course.blocked = self._api.troubles.blocked
+        self.flights.course.making.lease_left = lease_left
+        self.flights.course.making.blocked = self._api.troubles.blocked
         self._logs.start()
         selector = f"{INSTALLATION}={installation}"
         for namespace in self._cluster.watched:

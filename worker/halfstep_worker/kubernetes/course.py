@@ -7,43 +7,32 @@ a verdict is in SQL before the pod may go; what was acknowledged and is gone is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from halfstep.events import emit
 from halfstep.failpoints import reach
-from halfstep.outcomes import Cancelled, Failed, Outcome
-from halfstep_worker.children.storable import plain
+from halfstep.outcomes import Failed, Outcome
 from halfstep_worker.desk import Outgoing
-from halfstep_worker.kubernetes.closing import LATE_CREATE_SECONDS, Closing
-from halfstep_worker.kubernetes.errands import Api, make
+from halfstep_worker.kubernetes.closing import Closing
+from halfstep_worker.kubernetes.errands import Api
 from halfstep_worker.kubernetes.findings import Verdict, kind_of, known_of
 from halfstep_worker.kubernetes.flight import Flight, Stage
 from halfstep_worker.kubernetes.furnishing import Furnishing
-from halfstep_worker.kubernetes.identity import as_claimed, belongs
+from halfstep_worker.kubernetes.identity import as_claimed
 from halfstep_worker.kubernetes.inbox import Answer, Calls
 from halfstep_worker.kubernetes.lookups import LOOK_SECONDS, Lookups
+from halfstep_worker.kubernetes.making import CREATE_SECONDS, HELD_SECONDS, Making
 from halfstep_worker.kubernetes.podevents import PodEvents
 from halfstep_worker.kubernetes.podevents import told as why
 from halfstep_worker.kubernetes.reading import ending, main, meta, state
-from halfstep_worker.kubernetes.record import facts_of, row
 from halfstep_worker.kubernetes.stops import AGAIN_SECONDS, Stops, stopping
 from halfstep_worker.kubernetes.stumbles import CURELESS, UNREADABLE, stumbled_over, told
 from halfstep_worker.kubernetes.timeline import trim
 from halfstep_worker.kubernetes.timers import Timers
-from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, Refused, Taken, TryLater, Unavailable
-from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, TAKEN, judge, taken
+from halfstep_worker.kubernetes.unsent import Unsent
+from halfstep_worker.kubernetes.values import Created, Pod, Refused, Taken, TryLater, Unavailable
+from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, judge
 from halfstep_worker.kubernetes.waits import Waits
-
-CREATE_SECONDS = 10.0
-"""Longest create call, on both ends; less when less is left of the lease."""
-LEASE_SHARE = 0.7
-"""Of what is left of the lease, the part that a create call may take."""
-SHORTEST_CREATE = 0.5
-HELD_SECONDS = 1.0
-"""How often a pod that can't be made, as none can be made there, asks whether that is over."""
-LEASE_SECONDS = 0.2
-"""Before a create that too little of the lease was left for is tried again."""
 
 
 class Collector(Protocol):
@@ -63,62 +52,30 @@ class Course:
         self, cluster: str, *, installation: str, api: Api, calls: Calls, timers: Timers, logs: Collector,
         forget: Callable[[Flight], None],
     ) -> None:  # fmt: skip
-        self.outgoing = Outgoing()
-        self.changed: set[str] = set()
-        self.leaving = False
-        self.lease_left: Callable[[], float] = lambda: CREATE_SECONDS
-        self.blocked: Callable[[str], str | None] = lambda namespace: None
-        """Why no pod can be made in a namespace, whatever it is. Asked by API threads, too."""
-        self._cluster = cluster
-        self._installation = installation
-        self._api = api
+        self.unsent = Unsent(cluster)
         self._calls = calls
         self._timers = timers
         self._logs = logs
         self._forget = forget
-        self._stops = Stops(api=api, calls=calls, timers=timers, note=lambda flight: self.changed.add(flight.attempt_id))
+        self._stops = Stops(api=api, calls=calls, timers=timers, note=self.unsent.note)
         self._waits = Waits(timers)
         self._events = PodEvents(api=api, calls=calls, timers=timers)
         self.lookups = Lookups(installation, api=api, calls=calls, timers=timers)
         self._closing = Closing(cluster, api=api, calls=calls, forget=forget)
         self._furnishing = Furnishing(api=api, calls=calls, timers=timers)
+        self.making = Making(
+            installation, api=api, calls=calls, timers=timers, waits=self._waits, stops=self._stops, closing=self._closing,
+            unsent=self.unsent,
+        )  # fmt: skip
         self.stop = self._stops.stop
         self.settled = self._closing.settled
 
-    # -- creating
+    @property
+    def outgoing(self) -> Outgoing:
+        """What is to be written now."""
+        return self.unsent.outgoing
 
-    def intend(self, flight: Flight) -> None:
-        """The intent goes to SQL first; and, of an adopted pod, that a create of its earlier owner may still arrive."""
-        keep = LATE_CREATE_SECONDS if flight.adopted else None
-        self.outgoing.pods[flight.attempt_id] = row(flight, self._cluster, keep_seconds=keep)
-
-    def create(self, flight: Flight, now: float) -> None:
-        """Asks for the pod, unless somebody has cancelled it, we leave, or too little is left of the lease."""
-        if flight.stop_reason is not None and not flight.doubtful:
-            self.end(flight, Cancelled(), "cancelled")
-        elif flight.manifest is None:
-            self._calls.submit(flight.attempt_id, "look", partial(self._api.get_pod, flight.namespace, flight.name))
-        elif self.leaving or self._create_seconds() < SHORTEST_CREATE:
-            self._timers.set(now + LEASE_SECONDS, flight.attempt_id, "create")
-        elif (why := self.blocked(flight.namespace)) is not None:
-            self._tell(flight, why)
-            self._waits.heard(flight, now, held=False)
-            self._timers.set(now + HELD_SECONDS, flight.attempt_id, "create")
-        else:
-            flight.stage = Stage.CREATING
-            self._calls.submit(flight.attempt_id, "create", partial(self._make, flight.namespace, flight.manifest))
-
-    def _create_seconds(self) -> float:
-        return min(CREATE_SECONDS, self.lease_left() * LEASE_SHARE)
-
-    def _make(self, namespace: str, manifests: tuple[Pod, Pod | None]) -> CreateOutcome:
-        """In a thread, which may have had to wait for its turn: what is left of the lease counts now."""
-        seconds = self._create_seconds()
-        if seconds < SHORTEST_CREATE:
-            return TryLater("The launcher's lease has to be renewed first.", LEASE_SECONDS)
-        if (why := self.blocked(namespace)) is not None:
-            return Unavailable(why)
-        return make(self._api, namespace, manifests, seconds)
+    # -- answers
 
     def answered(self, flight: Flight, answer: Answer, now: float) -> None:
         """A call for this flight has ended."""
@@ -126,33 +83,31 @@ class Course:
             case "create", Created(uid=uid):
                 self.park(flight, uid, now)
                 flight.config_map = None
-            case "create", Taken(message=message, found=found):
-                self._taken(flight, message, trim(found), now)
+            case "create" | "furnish", Taken(message=message, found=found):
+                self._see_found(flight, self.making.taken(flight, message, trim(found), now), now)
             case "create", Refused(message=message, reason=reason):
-                self._refused(flight, Failed(message, reason, final=True))
+                self.making.refused(flight, Failed(message, reason, final=True))
             case "create", TryLater(delay=delay, unknown=unknown, message=message) as later:
                 self._waits.heard(flight, now, held=later.held is not None)
-                self._try_later(flight, now + delay, message, unknown)
+                self.making.try_later(flight, now + delay, message, unknown)
                 if flight.stage is Stage.INTENDED and (failed := self._waits.refused(flight, later, now)) is not None:
-                    self._make_no_more(flight, failed, now)
+                    self.making.make_no_more(flight, failed, now)
             case "create", Unavailable(message=message, unknown=unknown):
                 self._waits.heard(flight, now, held=False)
-                self._try_later(flight, now + HELD_SECONDS, message, unknown)
+                self.making.try_later(flight, now + HELD_SECONDS, message, unknown)
             case "create" | "furnish", error if isinstance(error, CURELESS):
                 self.stumbled(flight, error, now)
             case "create", Exception() as error:
                 self._waits.heard(flight, now, held=False)
-                self._try_later(flight, now + 1.0, f"{type(error).__name__}: {error}", unknown=True)
+                self.making.try_later(flight, now + 1.0, f"{type(error).__name__}: {error}", unknown=True)
             case "look", found:
-                self._looked(flight, found, now)
+                self._see_found(flight, self.making.looked(flight, found, now), now)
             case "lookup", found:
                 self._looked_up(flight, self.lookups.answered(flight, found, now), now)
             case "mend", Exception() if flight.pod is not None and flight.stage is Stage.PARKED:
                 self.lookups.mend(flight, flight.pod, now)
-            case "furnish", Taken(message=message, found=found):
-                self._taken(flight, message, trim(found), now)
             case "furnish", Refused(message=message):
-                self._refused(flight, Failed(message, "refused", final=True))
+                self.making.refused(flight, Failed(message, "refused", final=True))
             case "furnish", answered:
                 self._furnishing.answered(flight, answered, now)
             case "clean", Exception():
@@ -167,23 +122,6 @@ class Course:
             case "delete", False:
                 self.lookups.hide(flight, now)
 
-    def _try_later(self, flight: Flight, at: float, message: str, unknown: bool) -> None:
-        if flight.stage is not Stage.CREATING:  # the watch has shown the pod meanwhile
-            self._timers.set(at, flight.attempt_id, "furnish")
-            return
-        flight.stage = Stage.INTENDED
-        flight.doubtful = flight.doubtful or unknown
-        self._tell(flight, message)
-        self._timers.set(self._waits.next_try(flight, at), flight.attempt_id, "create")
-
-    def _make_no_more(self, flight: Flight, failed: Failed, now: float) -> None:
-        """It was held for too long. A create that may have been taken all the same is looked for first."""
-        if flight.doubtful:
-            flight.refusal, flight.manifest = failed, None
-            self._timers.set(now, flight.attempt_id, "create")
-        else:
-            self.end(flight, failed, failed.reason)
-
     def park(self, flight: Flight, uid: str, now: float) -> None:
         """The API server has the pod."""
         reach("pod.acknowledged")
@@ -194,45 +132,19 @@ class Course:
             self._timers.set(now, flight.attempt_id, "furnish")
         flight.stage, flight.uid, flight.manifest = Stage.PARKED, uid, None
         flight.parked_at = now if flight.parked_at is None else flight.parked_at
-        self.changed.add(flight.attempt_id)
+        self.unsent.note(flight)
         if flight.claim.alone:
-            self.write_facts(flight)  # at once: the next suspect waits until this one is known to do no harm
+            self.unsent.write_facts(flight)  # at once: the next suspect waits until this one is known to do no harm
         self._waits.parked(flight, now)
         self.lookups.later(flight, now, LOOK_SECONDS if uid else 0.0)
         if flight.stop_reason is not None:
             self._stops.delete(flight)
 
-    def _looked(self, flight: Flight, found: object, now: float) -> None:
-        """For a pod that we would not make, but that an earlier owner may have made."""
-        match found:
-            case dict() if belongs(ours := trim(found), flight, self._installation):
-                self.see(flight, ours, now)
-            case None | dict() if flight.stage is Stage.INTENDED:
-                refusal = flight.refusal or Failed("The pod was never made.", "refused")
-                cancelled = flight.stop_reason == "cancelled"
-                self.end(flight, Cancelled() if cancelled else refusal, "cancelled" if cancelled else refusal.reason)
-            case Exception():
-                self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "create")
-
-    def _taken(self, flight: Flight, message: str, found: Pod, now: float) -> None:
-        """Somebody else's object has the name of the pod, or of its ConfigMap; it is neither believed nor deleted."""
-        if belongs(found, flight, self._installation):
-            self.see(flight, found, now)
-        elif flight.stage is Stage.PARKED:  # the pod is there, the ConfigMap is another's
-            self._stops.give_up(flight, Failed(plain(message), TAKEN))
-        elif flight.stop_reason == "cancelled":
-            self.end(flight, Cancelled(), "cancelled")
-        elif not flight.is_over:
-            verdict = taken(plain(message), known_of(flight, now))
-            self.end(flight, verdict.outcome, verdict.kind)
-
-    def _refused(self, flight: Flight, failed: Failed) -> None:
-        if flight.stage is Stage.PARKED:  # the pod is there, what it reads was refused
-            self._stops.give_up(flight, failed)
-        elif not flight.is_over:
-            self.end(flight, failed, failed.reason)
-
     # -- watching
+
+    def _see_found(self, flight: Flight, pod: Pod | None, now: float) -> None:
+        if pod is not None:
+            self.see(flight, pod, now)
 
     def see(self, flight: Flight, pod: Pod, now: float) -> None:
         """The pod as it is now."""
@@ -248,7 +160,7 @@ class Course:
             self._start(flight, now)
         self._events.seen(flight, pod, now)
         self._tell_why(flight, pod)
-        self.changed.add(flight.attempt_id)
+        self.unsent.note(flight)
         self._judge(flight, pod, now)
         if flight.stage is Stage.PARKED:
             self.lookups.mend(flight, raw, now)
@@ -303,12 +215,6 @@ class Course:
             flight.verdict, flight.kind = framed, kind_of(framed)
         self._closing.write(flight, flight.verdict, self.outgoing)
 
-    def end(self, flight: Flight, outcome: Outcome, kind: str) -> None:
-        """An end without a pod."""
-        flight.stage = Stage.ENDING
-        flight.verdict, flight.kind = outcome, kind
-        self._closing.write(flight, outcome, self.outgoing)
-
     def stumbled(self, flight: Flight, error: Exception, now: float) -> None:
         """We can't make sense of something of this flight: it ends, and it alone. A pod that may be there is looked for first."""
         emit("pod.stumbled", task=flight.claim.id, error=told(error))
@@ -330,7 +236,7 @@ class Course:
         """A timer rang; it may mean nothing any more."""
         match word:
             case "create" if flight.stage is Stage.INTENDED:
-                self.create(flight, now)
+                self.making.create(flight, now)
             case "timeout" if not flight.is_over:
                 self.stop(flight, "timeout")
             case "startup" if flight.stage is Stage.PARKED and flight.running_since is None:
@@ -356,13 +262,4 @@ class Course:
 
     def _tell_why(self, flight: Flight, pod: Pod) -> None:
         if flight.stage is Stage.PARKED:
-            self._tell(flight, why(flight, pod) or stopping(flight))
-
-    def _tell(self, flight: Flight, reason: str | None) -> None:
-        if flight.waiting != reason:
-            flight.waiting = reason
-            self.changed.add(flight.attempt_id)
-
-    def write_facts(self, flight: Flight) -> None:
-        """What is known of the pod goes to SQL."""
-        self.outgoing.pods[flight.attempt_id] = row(flight, self._cluster, told=facts_of(flight))
+            self.unsent.tell(flight, why(flight, pod) or stopping(flight))

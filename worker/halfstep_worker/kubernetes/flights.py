@@ -64,7 +64,7 @@ class Flights:
 
     def making(self) -> int:
         """The same, without those that wait for their namespace: they keep nobody from being claimed."""
-        blocked = self.course.blocked
+        blocked = self.course.making.blocked
         asked = Counter(flight.namespace for flight in self._flights.values() if flight.stage in (Stage.INTENDED, Stage.CREATING))
         return sum(number for namespace, number in asked.items() if blocked(namespace) is None)
 
@@ -75,7 +75,7 @@ class Flights:
 
     def take_outgoing(self) -> Outgoing:
         """What is to be written now."""
-        outgoing, self.course.outgoing = self.course.outgoing, Outgoing()
+        outgoing, self.course.unsent.outgoing = self.course.outgoing, Outgoing()
         return outgoing
 
     # -- what the exchange says
@@ -115,7 +115,7 @@ class Flights:
         if claim.pod_uid is not None:
             self.course.park(flight, claim.pod_uid, now)
         else:
-            self.course.intend(flight)
+            self.course.unsent.intend(flight)
         self._explain(flight, now)
 
     def _explain(self, flight: Flight, now: float) -> None:
@@ -152,7 +152,7 @@ class Flights:
         if not flight.recorded:
             flight.recorded = True
             if flight.stage is Stage.INTENDED:
-                self.course.create(flight, now)
+                self.course.making.create(flight, now)
 
     def _step(self, attempt_id: str, act: Callable[[Flight], None], now: float) -> None:
         """One step of one attempt, if it is ours. Whatever it stumbles over is that attempt's own: nobody else's step is lost."""
@@ -234,11 +234,11 @@ class Flights:
 
     def write_facts(self, now: float) -> None:
         """What has changed since the last call goes to SQL."""
-        changed, self.course.changed = self.course.changed, set()
+        changed, self.course.unsent.changed = self.course.unsent.changed, set()
         for attempt_id in changed:
             flight = self._flights.get(attempt_id)
             if flight is not None and not flight.is_over:
-                self._step(attempt_id, self.course.write_facts, now)
+                self._step(attempt_id, self.course.unsent.write_facts, now)
 
         self.course.outgoing.strangers = self._unexplained.report(now) or self.course.outgoing.strangers
 
@@ -264,12 +264,12 @@ class Flights:
 
     def leave(self) -> None:
         """Pods are handed over; what was never asked for goes back unstarted."""
-        self.course.leaving = True
+        self.course.making.leaving = True
         self._hand_back("drain")
 
     def hand_back(self) -> int:
         """How many go back unstarted, as no pod can be made for them. One that may have been made is kept, and looked for."""
-        return self._hand_back("trouble", lambda namespace: self.course.blocked(namespace) is not None)
+        return self._hand_back("trouble", lambda namespace: self.course.making.blocked(namespace) is not None)
 
     def _hand_back(self, reason: str, where: Callable[[str], bool] = lambda namespace: True) -> int:
         unasked = [
