@@ -112,6 +112,8 @@ class Strangers(NamedTuple):
     pods: Sequence[Stranger]
 
 
+OWNED_BATCH = 1000
+"""Pods that one statement is asked about: a namespace may hold any number."""
 PASTS_BATCH = 10
 """Logs that one statement looks through: all together they may be as long as logs can be, and the statement must end in time."""
 
@@ -154,6 +156,18 @@ class PodBook:
         """
         rows = self.database.run("doubted_pods", pods=records(doubt._asdict() for doubt in doubts))
         return {row["uid"]: row["word"] for row in rows}
+
+    def owned(self, doubts: Sequence[Doubt]) -> dict[str, str]:
+        """Whose each pod is, by uid, needed or not.
+
+        ours: a launcher of this installation made it; foreign: another pod is the attempt's, or none ever was; unknown: this
+        database remembers no such attempt, and no launcher of this installation made the pod.
+        """
+        words: dict[str, str] = {}
+        for some in (doubts[at : at + OWNED_BATCH] for at in range(0, len(doubts), OWNED_BATCH)):
+            rows = self.database.run("owned_pods", pods=records(doubt._asdict() for doubt in some))
+            words |= {row["uid"]: row["word"] for row in rows}
+        return words
 
     def write_strangers(self, strangers: Strangers) -> None:
         """Takes the place of what was written before of these namespaces."""

@@ -185,7 +185,8 @@ class PodStore:
             token = query.get("continue")
             if token and token not in self._pages:
                 raise Expired
-            rest, version = self._pages.pop(token) if token else (self._matching(namespace, query["labelSelector"]), self.version)
+            selected = query.get("labelSelector", "")
+            rest, version = self._pages.pop(token) if token else (self._matching(namespace, selected), self.version)
             limit = int(query.get("limit") or 10**9)
             about: Json = {"resourceVersion": str(version)}
             if rest[limit:]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,31 @@ SILENT_LEASES = 3
 """A worker that has not renewed its lease for so many of them is taken for gone: nobody may be left to mark it dead."""
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A pod that is left alone, although it looks like one of ours. held: our finalizer keeps its object. why: a sentence."""
+
+    name: str
+    uid: str
+    held: bool
+    why: str
+
+
 @dataclass(slots=True)
 class Place:
-    """A namespace of a cluster. error: why it could not be looked at or cleaned up."""
+    """A namespace of a cluster. strangers: pods that are left alone. error: why it could not be looked at or cleaned up."""
 
     cluster: Cluster
     namespace: str
     pods: list[Remaining] = field(default_factory=list)
+    strangers: list[Left] = field(default_factory=list)
     error: str = ""
     released: int = 0
     deleted: int = 0
 
     @property
     def held(self) -> int:
-        """Pods that our finalizer keeps."""
+        """Pods of ours that our finalizer keeps."""
         return sum(pod.held for pod in self.pods)
 
     @property
@@ -46,7 +57,8 @@ class Place:
         """For people and as JSON."""
         return {
             "cluster": self.cluster.title, "namespace": self.namespace, "pods": len(self.pods), "held": self.held,
-            "running": self.active, "released": self.released, "deleted": self.deleted, "error": self.error or None,
+            "running": self.active, "released": self.released, "deleted": self.deleted,
+            "strangers": [asdict(left) for left in self.strangers], "error": self.error or None,
         }  # fmt: skip
 
 
@@ -98,6 +110,11 @@ class Found:
         return sum(place.active for place in self.places)
 
     @property
+    def strangers(self) -> list[tuple[str, Left]]:
+        """All that are left alone, each with where it is."""
+        return [(f"{place.cluster.title}/{place.namespace}", left) for place in self.places for left in place.strangers]
+
+    @property
     def troubles(self) -> list[str]:
         """Why pods may be left somewhere."""
         failed = [f"{place.cluster.title}/{place.namespace}: {place.error}" for place in self.places if place.error]
@@ -107,18 +124,30 @@ class Found:
 def look(database: Database, where: Places) -> Found:
     """Looks everywhere. Raises InvalidSettings for a cluster that can't be reached as configured."""
     remembered = Administration(database).pod_places()
-    installation = PodBook(database).installation()
+    book = PodBook(database)
+    installation = book.installation()
     places = where.resolve(remembered)
     for place in places:
         with _talk(place, installation) as farewell:
-            place.pods = farewell.remaining(place.namespace)
+            _tell_apart(place, farewell.remaining(place.namespace), book)
     seen = {(place.cluster.name, place.namespace) for place in places}
     unseen = [f"{cluster or DEFAULT}/{namespace}" for cluster, namespace in remembered if (cluster, namespace) not in seen]
     return Found(installation, living(database), unfinished(database), places, unseen)
 
 
+def _tell_apart(place: Place, found: Sequence[Remaining], book: PodBook) -> None:
+    """Ours by what SQL knows of them; a stranger has our label, or is remembered here. What is neither is no concern of ours."""
+    words = book.owned([pod.doubt for pod in found if pod.doubt is not None])
+    for pod in found:
+        why = pod.why_strange(words.get(pod.uid))
+        if why is None:
+            place.pods.append(pod)
+        elif pod.labelled or words.get(pod.uid) == "ours":
+            place.strangers.append(Left(pod.name, pod.uid, pod.held, why))
+
+
 def let_go(found: Found, *, delete: bool) -> None:
-    """Takes our finalizer off all pods, and deletes them if told so. A place where that fails is left, and says why."""
+    """Takes our finalizer off all pods of ours, and deletes them if told so. A place where that fails is left, and says why."""
     for place in found.places:
         if place.error:
             continue

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from halfstep.errors import HalfstepError
+from halfstep.visible import visible_line
 from halfstep_cli.errors import ExitCode
 from halfstep_cli.options import Json, add
 from halfstep_cli.output import Column, note, show_json, show_table
@@ -27,6 +28,8 @@ COLUMNS = (
     Column("held", "held", right=True),
     Column("running", "running", right=True),
 )
+
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ def uninstall(session: Session, where: Where, what: What, json: Json = False) ->
     """Let go of pods in clusters, and of the database.
 
     A launcher's finalizer (halfstep.io/verdict) keeps each pod until its outcome is written. Without a launcher such
-    pods, and their namespace, can't be deleted. This takes it off all pods of this installation, and no other one's.
+    pods, and their namespace, can't be deleted. This takes it off all pods that launchers of this installation made.
+    Copies and others that only carry its labels are told, and left alone.
     Stop workers and launchers first. Nothing is done without --yes or an answer.
     """
     from halfstep_cli.uninstalling import look
@@ -143,10 +147,21 @@ def _show(found: Found, what: What) -> None:
     show_table(COLUMNS, (place.as_report() for place in found.places), empty="No pods are known; no cluster was asked.")
     for trouble in found.troubles:
         note(f"Not seen: {trouble}")
+    for line in _left_alone(found):
+        note(line)
     if found.living:
         note(f"Alive: {', '.join(found.living)}")
     for step in _steps(found, what):
         note(f"- {step}")
+
+
+def _left_alone(found: Found) -> Iterator[str]:
+    strangers = sorted(found.strangers, key=lambda told: not told[1].held)
+    for place, left in strangers[:MOST_NAMED]:
+        held = " Our finalizer holds it." if left.held else ""
+        yield f"Left alone: {place}/{visible_line(left.name)}: {left.why}{held}"
+    if strangers[MOST_NAMED:]:
+        yield f"Left alone: {_pods(len(strangers) - MOST_NAMED)} more (see --json)."
 
 
 def _steps(found: Found, what: What) -> Iterator[str]:

@@ -131,8 +131,13 @@ class ClusterApi:
         return reply.ok
 
     def list_pods(self, namespace: str, *, selector: str, page: str = "", limit: int = PAGE_PODS) -> PodPage:
-        """One page of the list as it is now (no older copy). Raises ApiError; status 410: begin again at the first page."""
-        query = {"labelSelector": selector, "limit": str(limit), "timeoutSeconds": str(int(LIST_SECONDS))}
+        """One page of the list as it is now (no older copy). Raises ApiError; status 410: begin again at the first page.
+
+        selector: by labels; empty: all pods.
+        """
+        query = {"limit": str(limit), "timeoutSeconds": str(int(LIST_SECONDS))} | (
+            {"labelSelector": selector} if selector else {}
+        )
         if page:
             query["continue"] = page
         reply = self._client.call(Request("GET", path_of("pods", namespace), query), About(namespace, "list"), LIST_SECONDS)

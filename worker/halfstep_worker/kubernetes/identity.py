@@ -17,7 +17,8 @@ from halfstep_worker.kubernetes.objects import inside
 from halfstep_worker.kubernetes.reading import meta
 from halfstep_worker.kubernetes.values import Pod
 
-_NAME = re.compile(r"hs-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NAME = re.compile(rf"hs-({_UUID.pattern})")
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -54,6 +55,14 @@ def is_of_an_older_launcher(pod: Pod, installation: str) -> bool:
     labels, annotations = inside(meta(pod), "labels"), inside(meta(pod), "annotations")
     ours = labels.get(INSTALLATION) == installation and pod_name(str(labels.get(ATTEMPT))) == name_of(pod)
     return ours and MADE not in annotations and {QUEUE, OPERATOR} <= annotations.keys() and (is_held(pod) or is_going(pod))
+
+
+def is_another_installations(pod: Pod, installation: str) -> bool:
+    """A label or mark says so, and none says that it is ours. A copied database remembers the other one's pods, uids and all."""
+    label, made = inside(meta(pod), "labels").get(INSTALLATION), inside(meta(pod), "annotations").get(MADE)
+    if label == installation or is_marked(pod, installation):
+        return False
+    return made is not None or bool(_UUID.fullmatch(str(label)))
 
 
 def is_held(pod: Pod) -> bool:
