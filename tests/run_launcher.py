@@ -2,7 +2,7 @@
 
 deadly: what kills it, by the step in which it meets a task with `deadly` in its args: `plan` or `create` are kills, `raise` and
 `loop` exceptions that nobody expects, in the planner and out of the loop.
-doubt_seconds: how often it asks about pods that it can't explain.
+doubt_seconds: how often it asks about pods that it can't explain. sweep_seconds: how often it looks through whole namespaces.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import halfstep_worker.kubernetes.launcher as launcher_module
+import halfstep_worker.kubernetes.sweep as sweep_module
 from halfstep_worker.kubernetes.api import ClusterApi
 from halfstep_worker.kubernetes.clusters import read_clusters
 from halfstep_worker.kubernetes.cockpit import Cockpit
@@ -59,6 +60,8 @@ def main() -> int:
     cluster = read_clusters(Path(given.pop("clusters")), os.environ)[""]
     arm(given.pop("deadly", None))
     launcher_module.DOUBT_SECONDS = given.pop("doubt_seconds", launcher_module.DOUBT_SECONDS)
+    if "sweep_seconds" in given:
+        sweep_module.FIRST_SECONDS = sweep_module.SWEEP_SECONDS = given.pop("sweep_seconds")
     given["source"] = given.get("source") and Path(given["source"])
     settings = WorkerSettings(placement="pod", **given)
     launcher = Launcher(settings, Cockpit(settings, cluster, LauncherPolicy()))

@@ -103,3 +103,20 @@ def test_pods_that_were_deleted_and_could_not_go_do(
     code, said = uninstall("--yes")
     assert (code, said.splitlines()[-1]) == (0, "Took the finalizer off 1 pod.")
     wait_until(lambda: not pods(cluster, namespace), seconds=40, what="the end of the pod")
+
+
+def test_a_pod_without_its_label_goes_and_a_copy_with_it_stays(
+    launcher: LauncherProcess, uninstall: Callable[..., tuple[int, str]], database: Database, cluster: Cluster, namespace: str
+) -> None:
+    start_pods(database, cluster, namespace, count=1)
+    assert launcher.stop() == 0
+    (name,) = pods(cluster, namespace)
+    labels = dict(pods(cluster, namespace)[name].metadata.labels)
+    cluster.core.patch_namespaced_pod(name, namespace, {"metadata": {"labels": {INSTALLATION: None}}})
+    copy = pod("debug", command=["true"])
+    copy["metadata"] |= {"labels": labels}
+    create(cluster, namespace=namespace, pod=copy)
+    code, said = uninstall("--delete-pods", "--yes")
+    assert (code, said.splitlines()[-1]) == (0, "Took the finalizer off 1 pod, deleted 1 pod."), said
+    assert "Left alone: default/" in said
+    wait_until(lambda: sorted(pods(cluster, namespace)) == ["debug"], seconds=40, what="the end of the pod")

@@ -182,10 +182,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_only_a_pod_that_was_ours_and_that_nobody_needs_is_garbage(
-    book: PodBook, claim: Claim, database: Database, queue: Any, case: Case
-) -> None:
+def doubt_of(book: PodBook, claim: Claim, database: Database, case: Case) -> Doubt:
+    """The case is made in SQL; what a launcher asks of its pod."""
     row = {key: case.known[key] for key in ("facts", "keep_seconds") if key in case.known}
     book.write([row_of(claim, uid=case.uid, **row)])
     if case.known.get("of_old"):
@@ -193,11 +191,17 @@ def test_only_a_pod_that_was_ours_and_that_nobody_needs_is_garbage(
         assert not past(book, claim).marked
     if case.over:
         database.execute("DELETE FROM halfstep.task WHERE id = %(id)s", {"id": claim.id})
-    doubt = Doubt(
+    return Doubt(
         case.known.get("attempt", claim.attempt_id), "u-1", case.known.get("namespace", "tasks"),
         marked=case.known.get("marked", True), older=case.known.get("older", False), twin=True,
     )  # fmt: skip
-    assert book.doubted([doubt]) == {"u-1": case.word}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_only_a_pod_that_was_ours_and_that_nobody_needs_is_garbage(
+    book: PodBook, claim: Claim, database: Database, case: Case
+) -> None:
+    assert book.doubted([doubt_of(book, claim, database, case)]) == {"u-1": case.word}
 
 
 def test_two_pods_by_the_name_of_one_attempt_are_told_apart(book: PodBook, claim: Claim) -> None:
@@ -205,3 +209,33 @@ def test_two_pods_by_the_name_of_one_attempt_are_told_apart(book: PodBook, claim
     doubts = [Doubt(claim.attempt_id, uid, "tasks", marked=True, older=False, twin=True) for uid in ("u-1", "u-2")]
     assert book.doubted(doubts) == {"u-1": "live", "u-2": "foreign"}
     assert book.doubted([]) == {}
+
+
+OWNERS = {
+    "its uid is known, and it is needed": Case("ours", over=False, marked=False),
+    "its uid is known, and nobody needs it": Case("ours", marked=False),
+    "another uid is known": Case("foreign", uid="u-2"),
+    "it was never acknowledged, and has the mark": Case("ours", uid=None),
+    "it was never acknowledged, its name must stay taken, and it has no mark": Case(
+        "foreign", uid=None, marked=False, keep_seconds=60.0
+    ),
+    "it was never acknowledged, and looks as older launchers made them": Case("foreign", uid=None, marked=False, older=True),
+    "the same, and an older launcher intended it": Case("ours", uid=None, marked=False, older=True, of_old=True),
+    "it was meant for elsewhere": Case("foreign", uid=None, namespace="other"),
+    "its name was taken by somebody else": Case("foreign", uid=None, facts={"class": "taken"}),
+    "nobody knows its attempt, and it has the mark": Case("ours", attempt="00000000-0000-4000-8000-000000000007"),
+    "nobody knows its attempt, and it has no mark": Case("unknown", marked=False, attempt="00000000-0000-4000-8000-000000000007"),
+}
+
+
+@pytest.mark.parametrize("case", OWNERS.values(), ids=OWNERS.keys())
+def test_whose_a_pod_is_does_not_hang_on_whether_it_is_needed(
+    book: PodBook, claim: Claim, database: Database, case: Case
+) -> None:
+    assert book.owned([doubt_of(book, claim, database, case)]) == {"u-1": case.word}
+
+
+def test_any_number_of_pods_is_asked_about(book: PodBook) -> None:
+    doubts = [Doubt(str(uuid4()), f"u-{number}", "tasks", marked=True, older=False, twin=False) for number in range(2001)]
+    assert len(book.owned(doubts)) == 2001
+    assert book.owned([]) == {}

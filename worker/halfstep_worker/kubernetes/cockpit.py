@@ -19,6 +19,7 @@ from halfstep_worker.kubernetes.planner import Planner
 from halfstep_worker.kubernetes.podlogs import READ_SECONDS
 from halfstep_worker.kubernetes.policy import LauncherPolicy
 from halfstep_worker.kubernetes.probes import Probes
+from halfstep_worker.kubernetes.sweep import Sweep
 from halfstep_worker.kubernetes.timeline import trim
 from halfstep_worker.kubernetes.timers import Timers
 from halfstep_worker.kubernetes.trouble import READ, Troubles
@@ -35,6 +36,7 @@ class Cockpit:
     """Built before the database is asked, started when the installation is known. Used by the loop only."""
 
     flights: Flights
+    _sweep: Sweep
 
     def __init__(
         self, settings: WorkerSettings, cluster: Cluster, policy: LauncherPolicy, progress: Progress | None = None
@@ -86,6 +88,9 @@ class Cockpit:
         )  # fmt: skip
         self.flights.course.making.lease_left = lease_left
         self.flights.course.making.blocked = self._api.troubles.blocked
+        self._sweep = Sweep(
+            self._cluster.name, namespaces=self._cluster.watched, installation=installation, api=self._api, calls=self._calls
+        )
         self._logs.start()
         selector = f"{INSTALLATION}={installation}"
         for namespace in self._cluster.watched:
@@ -111,6 +116,7 @@ class Cockpit:
         for attempt_id, word in self._timers.due(now):
             self.flights.heard(attempt_id, word, now)
         self._probes.turn(now)
+        self._sweep.turn(now)
         for watch in self._watches:
             self._look_at(watch)
 
@@ -127,6 +133,9 @@ class Cockpit:
 
     def _take(self, thing: object, now: float) -> None:
         match thing:
+            case Answer(call="sweep", result=result):
+                self._calls.open -= 1
+                self.flights.swept(self._sweep.answered(result, now))
             case Answer():
                 self.flights.answered(thing, now)
             case PodSeen() | PodGone() | Listed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -9,8 +10,10 @@ from halfstep.events import emit
 from halfstep.failpoints import reach
 from halfstep_worker.children.storable import plain
 from halfstep_worker.kubernetes.answers import ApiError
+from halfstep_worker.kubernetes.identity import name_of, uid_of
 from halfstep_worker.kubernetes.manifest import owned_by
 from halfstep_worker.kubernetes.names import FINALIZER
+from halfstep_worker.kubernetes.reading import OVER, phase
 from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, PodSeen, TryLater, Unavailable
 
 
@@ -79,3 +82,14 @@ def take_garbage(api: Api, seen: PodSeen) -> bool:
     return FINALIZER not in meta.get("finalizers", ()) or api.release_pod(
         seen.namespace, meta["name"], keep=False, uid=meta["uid"]
     )
+
+
+def take_bare(api: Api, seen: PodSeen, is_wanted: Callable[[Pod], bool]) -> bool:
+    """The same of a pod that no watch shows, so that it may have changed: it goes, or is let go of, as it is now."""
+    name, uid = name_of(seen.pod), uid_of(seen.pod)
+    there = api.get_pod(seen.namespace, name)
+    if there is None or uid_of(there) != uid:
+        return False
+    if is_wanted(there):
+        return take_away(api, seen.namespace, name, uid, keep=True, runs=phase(there) not in OVER)
+    return take_garbage(api, replace(seen, pod=there))

@@ -12,7 +12,7 @@ from halfstep.outcomes import Failed
 from halfstep.pods import LogPosition, Past
 from halfstep_worker.desk import Incoming, Outgoing, Release
 from halfstep_worker.kubernetes.course import Collector, Course
-from halfstep_worker.kubernetes.errands import Api, take_away, take_garbage
+from halfstep_worker.kubernetes.errands import Api, take_away, take_bare, take_garbage
 from halfstep_worker.kubernetes.flight import ON_FINISH, Flight, Stage
 from halfstep_worker.kubernetes.identity import attempt_of, belongs, name_of
 from halfstep_worker.kubernetes.inbox import Answer, Calls
@@ -192,6 +192,10 @@ class Flights:
             case Listed():
                 self._listed(event, now)
 
+    def swept(self, events: list[PodSeen]) -> None:
+        """Pods that our finalizer holds and the watch can't show. Those of flights are seen to by them."""
+        self._unexplained.see_bare(event for event in events if self._flight_of(event) is None)
+
     def _flight_of(self, event: PodSeen | PodGone) -> Flight | None:
         """By the pod's name: its labels may say anything."""
         flight = self._flights.get(attempt_of(event.pod) or "")
@@ -256,11 +260,17 @@ class Flights:
     def _remove_garbage(self, uid: str) -> None:
         seen = self._unexplained.with_uid(uid)
         if seen is None:
+            self._remove_bare(uid)
             return
         name, runs = name_of(seen.pod), phase(seen.pod) not in OVER
         self._unexplained.gone(seen.namespace, name)
         keep = partial(take_away, self._api, seen.namespace, name, uid, keep=True, runs=runs)
         self._calls.submit(uid, "garbage", keep if _is_wanted(seen.pod) else partial(take_garbage, self._api, seen))
+
+    def _remove_bare(self, uid: str) -> None:
+        bare = self._unexplained.bare(uid)
+        if bare is not None and attempt_of(bare.pod) not in self._flights:
+            self._calls.submit(uid, "garbage", partial(take_bare, self._api, bare, _is_wanted))
 
     def leave(self) -> None:
         """Pods are handed over; what was never asked for goes back unstarted."""

@@ -6,7 +6,7 @@ A stranger is never judged and never deleted. It is named in the log, once, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from halfstep.events import emit
 from halfstep.pods import Doubt, Stranger, Strangers
@@ -18,6 +18,8 @@ from halfstep_worker.kubernetes.objects import inside
 from halfstep_worker.kubernetes.reading import meta
 from halfstep_worker.kubernetes.values import PodSeen
 
+MOST_BARE = 200
+"""So many pods without our label are asked about at a time."""
 MOST_TOLD = 200
 """So many strangers stand in SQL."""
 MOST_NAMED = 10
@@ -41,6 +43,8 @@ class Unexplained:
         self._cluster = cluster
         self._installation = installation
         self._seen: dict[tuple[str, str], PodSeen] = {}
+        self._bare: dict[str, PodSeen] = {}  # by uid
+        self._asked: dict[str, PodSeen] = {}  # those of them that SQL was asked about last
         self._whys: dict[str, str] = {}  # strangers, by uid
         self._named: set[str] = set()
         self._namespaces: set[str] = set()
@@ -60,6 +64,12 @@ class Unexplained:
         if attempt_of(event.pod) is None:
             self._call_stranger(uid, NO_NAME)
 
+    def see_bare(self, events: Iterable[PodSeen]) -> None:
+        """They have a launcher's name and our finalizer, but not our label. They are asked about once."""
+        for event in events:
+            if len(self._bare) < MOST_BARE:
+                self._bare[uid_of(event.pod)] = event
+
     def gone(self, namespace: str, name: str) -> None:
         """It is not there any more, or not ours to look at."""
         if (seen := self._seen.pop((namespace, name), None)) is not None:
@@ -73,6 +83,10 @@ class Unexplained:
         """The pod of that name."""
         return self._seen.get((namespace, name))
 
+    def bare(self, uid: str) -> PodSeen | None:
+        """The pod of that uid, if it had no label of ours when it was seen; by now it may be otherwise."""
+        return self._asked.pop(uid, None)
+
     def with_uid(self, uid: str) -> PodSeen | None:
         """The pod of that uid."""
         return next((seen for seen in self._seen.values() if uid_of(seen.pod) == uid), None)
@@ -81,7 +95,11 @@ class Unexplained:
 
     def doubts(self) -> list[Doubt]:
         """About which SQL is to be asked: not strangers, nor what was left on purpose (so labelled, without our finalizer)."""
-        return [self._doubt(seen) for seen in self._seen.values() if uid_of(seen.pod) not in self._whys and not _is_left(seen)]
+        there = [self._doubt(seen) for seen in self._seen.values() if uid_of(seen.pod) not in self._whys and not _is_left(seen)]
+        if self._bare:
+            self._asked, self._bare = self._bare, {}
+            there += [self._doubt(seen)._replace(twin=False) for seen in self._asked.values()]
+        return there
 
     def _doubt(self, seen: PodSeen) -> Doubt:
         pod, installation = seen.pod, self._installation
