@@ -320,6 +320,11 @@ def test_what_was_last_seen_of_a_pod_that_is_gone_counts() -> None:
     assert outcome({}, gone=True, stop_reason="cancelled") == Cancelled()
 
 
+def test_a_pod_that_no_node_has_taken_is_deleted_at_once_whatever_grace_it_was_given() -> None:
+    there = deleted(unscheduled(), at=ENDED, grace=0)
+    assert verdict(there, deleted_while_running=True, forced_for=0.0).kind == "deleted"
+
+
 def test_a_forced_deletion_on_a_silent_node_is_given_a_minute() -> None:
     there = deleted(pod(), at="2026-11-23T05:00:05Z", grace=0)
     assert judge(there, Known(deleted_while_running=True, forced_for=59.0)) is None

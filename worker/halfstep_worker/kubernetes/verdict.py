@@ -97,7 +97,8 @@ def _ended(pod: Pod, known: Known) -> Verdict:
     if used_up_storage(pod):
         told = str(status(pod).get("message")).strip().rstrip(".")
         return failed("evicted", "storage", f"The pod used more local storage than its limit: {told}.")
-    if ending(pod) is None and phase(pod) not in OVER and known.forced_for is not None and not known.gone:
+    silent = spec(pod).get("nodeName") and known.forced_for is not None and not known.gone
+    if silent and ending(pod) is None and phase(pod) not in OVER:
         return lost("The pod was deleted by force, and its node did not say how it ended.", kind="node_lost")
     cause = disruption(pod) or (DELETED if _was_taken_away(pod, known) else None)
     if cause is not None:
