@@ -107,6 +107,15 @@ def test_a_role_binding_that_is_away_and_comes_back(launcher: ClusterApi, namesp
         return not any(one.part == "create pods" for one in launcher.troubles.standing())
 
     wait_until(over, what="a dry run that succeeds")
+    parts = ["get pods", "get pods/log", "delete pods", "patch pods"]
+    assert {one.part for one in launcher.troubles.standing()} >= set(parts)
+
+    def all_over() -> bool:
+        for part in parts:
+            launcher.touch(namespace, part)
+        return not {one.part for one in launcher.troubles.standing()} & set(parts)
+
+    wait_until(all_over, what="the same of a pod that does not exist")
 
 
 @pytest.mark.parametrize("token", [None, "not-a-token"], ids=["anonymous", "an unknown token"])

@@ -108,6 +108,16 @@ def test_what_a_server_says_is_bounded_and_visible(troubles: Troubles) -> None:
     assert len(troubles._lines) <= MOST_KEYS
 
 
+@pytest.mark.parametrize("part", ["get pods", "get pods/log", "delete pods", "patch pods"])
+def test_a_single_fault_of_what_is_rarely_asked_for_is_told_to_nobody(troubles: Troubles, clock: Clock, part: str) -> None:
+    """It is asked for again after seconds: until then nobody knows more."""
+    troubles.met("jobs", part, "no answer", sure=False)
+    clock.now += 4.9
+    assert troubles.standing() == []
+    troubles.met("jobs", part, "no answer", sure=False)
+    assert [one.part for one in troubles.standing()] == [part]
+
+
 # -- probes
 
 
@@ -131,6 +141,37 @@ class FakeApi:
 
     def probe(self, namespace: str, kind: str) -> None:
         self.asked.append((namespace, kind))
+
+    def touch(self, namespace: str, part: str) -> None:
+        self.asked.append((namespace, part))
+
+
+def test_a_single_fault_of_a_create_is_over_before_anybody_is_told(troubles: Troubles, clock: Clock) -> None:
+    """Or else the next create would be held back, and readiness with it."""
+    api, calls = FakeApi(troubles), HeldCalls()
+    troubles.met("jobs", "create pods", "no answer", sure=False)
+    Probes(api, calls).turn(clock.now)
+    calls.waiting.popleft()()
+    assert api.asked == [("jobs", "pods")]
+    troubles.over("jobs", "create pods")
+    clock.now += 2.0
+    assert troubles.blocked("jobs") is None
+
+
+def test_one_pod_that_meets_a_fault_again_and_again_holds_up_nobody(troubles: Troubles, clock: Clock) -> None:
+    """As one that is too large for the server's store: others can be made, as each dry run finds."""
+    api, calls = FakeApi(troubles), HeldCalls()
+    probes = Probes(api, calls)
+    for tenth in range(1200):
+        clock.now += 0.1
+        if tenth % 20 == 0:
+            troubles.met("jobs", "create pods", "etcdserver: request is too large", sure=False)
+        probes.turn(clock.now)
+        while calls.waiting:
+            calls.waiting.popleft()()
+            troubles.over("jobs", "create pods")
+        assert troubles.blocked("jobs") is None
+    assert len(api.asked) <= 60
 
 
 def test_one_dry_run_at_a_time_asks_for_each_kind_and_namespace_slower_and_slower(troubles: Troubles, clock: Clock) -> None:

@@ -181,6 +181,28 @@ def test_nobody_but_an_api_server_is_believed_that_a_pod_is_gone_or_dealt_with(
     calls[call]()
 
 
+OTHER_OBJECTS = {
+    "an empty object": b"{}",
+    "a login page's": b'{"error": "login required", "login_url": "https://sso.example.com"}',
+    "a Status": b'{"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}',
+    "another pod": b'{"kind": "Pod", "metadata": {"name": "hs-a2", "uid": "u-2"}}',
+    "a pod without a uid": b'{"kind": "Pod", "metadata": {"name": "hs-a1"}}',
+    "a list": b'{"kind": "PodList", "metadata": {}, "items": []}',
+    "odd metadata": b'{"metadata": "hs-a1"}',
+}
+
+
+@pytest.mark.parametrize("body", OTHER_OBJECTS.values(), ids=OTHER_OBJECTS)
+def test_an_answer_that_is_not_the_pod_does_not_tell_that_it_is_gone(fake: FakeCluster, api: ClusterApi, body: bytes) -> None:
+    made = create(api)
+    fake.meet("get", Says(200, body=body))
+    with pytest.raises(ApiError, match="no API server's answer"):
+        api.get_pod("jobs", "hs-a1")
+    fake.meet("get", Says(200, body=body))
+    assert isinstance(create(api), TryLater), "nor whose the name is"
+    assert create(api) == Created(made.uid, existed=True)
+
+
 def troubled(api: ClusterApi) -> list[str]:
     return [trouble.part for trouble in api.troubles.standing()]
 
@@ -243,6 +265,19 @@ def test_a_dry_run_finds_out_that_it_is_over_and_leaves_nothing(fake: FakeCluste
     assert troubled(api) == []
     assert fake.calls("create")[-1].query == {"dryRun": "All"}
     assert not fake.accepted
+
+
+@pytest.mark.parametrize("part", ["get pods", "get configmaps", "get pods/log", "delete pods", "patch pods"])
+def test_a_part_that_needs_a_pod_is_asked_for_without_one(fake: FakeCluster, api: ClusterApi, part: str) -> None:
+    """Or else a launcher would not be ready long after its right is back, as it has no pod to try it with."""
+    verb = "log" if part == "get pods/log" else part.partition(" ")[0]
+    fake.meet(verb, NO_RIGHT, NO_RIGHT)
+    api.touch("jobs", part)
+    api.touch("jobs", part)
+    assert troubled(api) == [part]
+    api.touch("jobs", part)
+    assert troubled(api) == []
+    assert verb in ("get", "log") or fake.calls(verb)[-1].query == {"dryRun": "All"}
 
 
 def test_credentials_are_read_again_when_a_right_is_missing(
@@ -439,6 +474,27 @@ def test_the_end_of_a_line_behind_a_token_is_not_sent(fake: FakeCluster, tmp_pat
     with closing(ClusterApi("here", kubeconfig=fake.kubeconfig(tmp_path, token="t0ken\n"))) as api:
         assert isinstance(create(api), Created)
     assert fake.requests[0].headers["authorization"] == "Bearer t0ken"
+
+
+def test_whoever_turns_to_another_cluster_takes_no_launcher_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`kubectl config use-context`: the other cluster would be believed that none of our pods is there."""
+    monkeypatch.setattr("halfstep_worker.kubernetes.connection.RELOAD_SECONDS", 0.0)
+    with closing(FakeCluster()) as ours, closing(FakeCluster()) as other:
+        file = Path(ours.kubeconfig(tmp_path))
+        known = json.loads(file.read_text())
+        with closing(ClusterApi("here", kubeconfig=str(file))) as api:
+            made = create(api)
+            theirs = json.loads(Path(other.kubeconfig(tmp_path)).read_text())
+            known["clusters"].append(theirs["clusters"][0] | {"name": "other"})
+            known["contexts"].append({"name": "other", "context": {"cluster": "other", "user": "u"}})
+            file.write_text(json.dumps(known | {"current-context": "other"}))
+            ours.meet("get", Says(401, "Unauthorized"))
+            with pytest.raises(ApiError):
+                api.get_pod("jobs", "hs-a1")
+            found = api.get_pod("jobs", "hs-a1")
+        assert found is not None
+        assert found["metadata"]["uid"] == made.uid
+        assert not other.requests
 
 
 def test_a_bad_kubeconfig_is_a_sentence(tmp_path: Path) -> None:

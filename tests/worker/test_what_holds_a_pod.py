@@ -395,9 +395,9 @@ def test_no_clock_runs_while_the_namespace_is_closed_to_the_launcher(sky: Patien
     sky.api.creates.extend([forbidden(NO_ROOM)] * 1000)
     sky.fly()
     sky.until(271)
-    sky.flights.course.blocked = lambda namespace: "The API server does nothing for us."
+    sky.flights.course.making.blocked = lambda namespace: "The API server does nothing for us."
     sky.until(2 * QUEUE)
-    sky.flights.course.blocked = lambda namespace: None
+    sky.flights.course.making.blocked = lambda namespace: None
     sky.until(5)
     assert not sky.flights.course.outgoing.claims()
     assert "exceeded quota" in sky.waits()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from halfstep_worker.kubernetes.answers import DEFAULT_ACCOUNT, ApiError, is_absent, message_of
-from halfstep_worker.kubernetes.client import CALL_SECONDS, Client, encoded, path_of
+from halfstep_worker.kubernetes.client import CALL_SECONDS, MERGE, Client, encoded, path_of
 from halfstep_worker.kubernetes.connection import Request
-from halfstep_worker.kubernetes.creates import create, probe
+from halfstep_worker.kubernetes.creates import create, probe, touch
 from halfstep_worker.kubernetes.diagnosis import EVENTS, About
 from halfstep_worker.kubernetes.names import FINALIZER, KEEP
 from halfstep_worker.kubernetes.objects import listed
@@ -21,7 +21,6 @@ LIST_SECONDS = 30.0
 PAGE_PODS = 250
 EVENT_SECONDS = 3.0
 MOST_EVENTS = 100
-_MERGE = "application/strategic-merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ class ClusterApi:
     def mark_pod(self, namespace: str, name: str, *, uid: str, marks: Mapping[str, Any]) -> bool:
         """Puts labels, annotations and finalizers back. False: this pod (by uid) does not exist, or takes no finalizer now."""
         body = encoded({"metadata": {**marks, "uid": uid}})
-        patch = Request("PATCH", path_of("pods", namespace, name), body=body, content_type=_MERGE)
+        patch = Request("PATCH", path_of("pods", namespace, name), body=body, content_type=MERGE)
         reply = self._client.call(patch, About(namespace, "patch"))
         if not (reply.ok or is_absent(reply) or reply.status in (409, 422)):
             raise reply.error(f"Marking pod {name}")
@@ -170,6 +169,10 @@ class ClusterApi:
         """Whether such things would be made again: a dry run, of which nothing stays. `troubles` learns what it comes to."""
         probe(self._client, namespace, kind)
 
+    def touch(self, namespace: str, part: str) -> None:
+        """Whether a part that needs a pod gets on again: asked of one that does not exist, as a dry run. As `probe`."""
+        touch(self._client, namespace, part)
+
     def counts(self) -> dict[tuple[str, int], int]:
         """Requests since the start by (method, status); status 0: no answer."""
         return self._client.counts()
@@ -179,7 +182,7 @@ class ClusterApi:
         self._client.close()
 
     def _patch(self, namespace: str, name: str, wanted: Mapping[str, Any], *, doing: str) -> bool:
-        patch = Request("PATCH", path_of("pods", namespace, name), body=encoded(wanted), content_type=_MERGE)
+        patch = Request("PATCH", path_of("pods", namespace, name), body=encoded(wanted), content_type=MERGE)
         reply = self._client.call(patch, About(namespace, "patch"))
         another = reply.status == 422 and "metadata.uid" in message_of(reply.body)  # a patch can't name it another way
         if not (reply.ok or is_absent(reply) or reply.status == 409 or another):

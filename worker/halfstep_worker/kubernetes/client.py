@@ -9,14 +9,17 @@ from typing import Any
 from urllib.parse import quote
 
 from halfstep_worker.kubernetes.answers import ApiError, Reply, is_absent, message_of
-from halfstep_worker.kubernetes.connection import Connection, Request, load_configuration, rest_of
+from halfstep_worker.kubernetes.connection import Connection, Request, current_context, load_configuration, rest_of
 from halfstep_worker.kubernetes.diagnosis import About, Diagnosis
+from halfstep_worker.kubernetes.objects import inside
 from halfstep_worker.kubernetes.streams import Stream
 from halfstep_worker.kubernetes.throttle import Throttle
 from halfstep_worker.kubernetes.trouble import Troubles
 
 CALL_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
+SAID_CHARACTERS = 500
+MERGE = "application/strategic-merge-patch+json"
 
 
 class Client:
@@ -32,6 +35,7 @@ class Client:
         self.account = account
         self.throttle = Throttle(qps, burst)
         self.troubles = Troubles(name)
+        context = current_context(kubeconfig) if kubeconfig is not None and context is None else context
         self._connection = Connection(lambda: load_configuration(kubeconfig=kubeconfig, context=context))
         self._diagnosis = Diagnosis(name, self._connection, self.troubles, account)
 
@@ -52,6 +56,9 @@ class Client:
         if not reply.ok:
             raise reply.error(f"Reading {name}")
         found: dict[str, Any] = reply.json()
+        about = inside(found, "metadata")
+        if about.get("name") != name or not about.get("uid"):
+            raise _no_server(reply)
         return found
 
     def call(self, request: Request, about: About, seconds: float = CALL_SECONDS) -> Reply:
@@ -60,7 +67,7 @@ class Client:
         self._wait_in_turn(seconds / 2)
         reply = self.connect(request, about, ends - time.monotonic())
         if reply.ok and not reply.body.lstrip().startswith(b"{"):
-            raise ApiError(f"That was no API server's answer: {message_of(reply.body)[:500]}", status=reply.status, unknown=True)
+            raise _no_server(reply)
         return reply
 
     def stream(
@@ -102,6 +109,11 @@ class Client:
     def _heed(self, reply: Reply) -> None:
         if reply.status == 429:
             self.throttle.pause(PAUSE_SECONDS if reply.retry_after is None else reply.retry_after)
+
+
+def _no_server(reply: Reply) -> ApiError:
+    said = message_of(reply.body)[:SAID_CHARACTERS]
+    return ApiError(f"That was no API server's answer: {said}", status=reply.status, unknown=True)
 
 
 def path_of(kind: str, namespace: str, name: str | None = None) -> str:

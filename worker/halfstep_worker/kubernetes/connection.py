@@ -70,6 +70,20 @@ def load_configuration(*, kubeconfig: str | None, context: str | None) -> Any:
 UNSENDABLE = "the token or password holds what no header can, such as the end of a line; mend it where the kubeconfig has it from"
 
 
+def current_context(kubeconfig: str) -> str | None:
+    """The context that the file calls its current one; None if that can't be told. Read once: whoever turns to another cluster
+    with `kubectl config use-context` does not mean a launcher that runs, and no pod of its own is there.
+    """
+    from kubernetes import config
+
+    load: Any = config
+    try:
+        _, active = load.list_kube_config_contexts(kubeconfig)
+        return str(active["name"])
+    except Exception:  # whatever is wrong with the file, `load_configuration` says it
+        return None
+
+
 class Connection:
     """Thread-safe. load: gives the client library's configuration; called again when credentials are refused."""
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from halfstep.events import emit
 from halfstep.failpoints import reach
 from halfstep.outcomes import Failed, Outcome
+from halfstep_worker.children.storable import plain
 from halfstep_worker.desk import Outgoing
 from halfstep_worker.kubernetes.closing import Closing
 from halfstep_worker.kubernetes.errands import Api
@@ -31,7 +32,7 @@ from halfstep_worker.kubernetes.timeline import trim
 from halfstep_worker.kubernetes.timers import Timers
 from halfstep_worker.kubernetes.unsent import Unsent
 from halfstep_worker.kubernetes.values import Created, Pod, Refused, Taken, TryLater, Unavailable
-from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, judge
+from halfstep_worker.kubernetes.verdict import FORCED_SECONDS, TAKEN, judge
 from halfstep_worker.kubernetes.waits import Waits
 
 
@@ -80,34 +81,38 @@ class Course:
     def answered(self, flight: Flight, answer: Answer, now: float) -> None:
         """A call for this flight has ended."""
         match answer.call, answer.result:
-            case "create", Created(uid=uid):
+            case "create", Created(uid=uid, beside=beside):
                 self.park(flight, uid, now)
-                flight.config_map = None
-            case "create" | "furnish", Taken(message=message, found=found):
+                flight.config_map = flight.config_map if beside else None
+                if beside is not None:  # the pod is there, and may start: what it lacks is seen to as for any such pod
+                    self.answered(flight, Answer(flight.attempt_id, "furnish", beside), now)
+            case "create", Taken(message=message, found=found):
                 self._see_found(flight, self.making.taken(flight, message, trim(found), now), now)
             case "create", Refused(message=message, reason=reason):
-                self.making.refused(flight, Failed(message, reason, final=True))
+                self.making.refused(flight, Failed(message, reason, final=True), now)
             case "create", TryLater(delay=delay, unknown=unknown, message=message) as later:
                 self._waits.heard(flight, now, held=later.held is not None)
-                self.making.try_later(flight, now + delay, message, unknown)
+                self.making.try_later(flight, delay, message, unknown, now)
                 if flight.stage is Stage.INTENDED and (failed := self._waits.refused(flight, later, now)) is not None:
                     self.making.make_no_more(flight, failed, now)
             case "create", Unavailable(message=message, unknown=unknown):
                 self._waits.heard(flight, now, held=False)
-                self.making.try_later(flight, now + HELD_SECONDS, message, unknown)
+                self.making.try_later(flight, HELD_SECONDS, message, unknown, now)
             case "create" | "furnish", error if isinstance(error, CURELESS):
                 self.stumbled(flight, error, now)
             case "create", Exception() as error:
                 self._waits.heard(flight, now, held=False)
-                self.making.try_later(flight, now + 1.0, f"{type(error).__name__}: {error}", unknown=True)
+                self.making.try_later(flight, 1.0, f"{type(error).__name__}: {error}", True, now)
             case "look", found:
                 self._see_found(flight, self.making.looked(flight, found, now), now)
             case "lookup", found:
                 self._looked_up(flight, self.lookups.answered(flight, found, now), now)
             case "mend", Exception() if flight.pod is not None and flight.stage is Stage.PARKED:
                 self.lookups.mend(flight, flight.pod, now)
+            case "furnish", Taken(message=message):
+                self.making.refused(flight, Failed(plain(message), TAKEN), now)
             case "furnish", Refused(message=message):
-                self.making.refused(flight, Failed(message, "refused", final=True))
+                self.making.refused(flight, Failed(message, "refused", final=True), now)
             case "furnish", answered:
                 self._furnishing.answered(flight, answered, now)
             case "clean", Exception():
@@ -119,8 +124,9 @@ class Course:
                 self._tell_why(flight, flight.pod or {})
             case "delete", Exception():
                 self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "delete")
-            case "delete", False:
+            case "delete", False:  # it is gone, or there was a conflict, which may be somebody's denial
                 self.lookups.hide(flight, now)
+                self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "delete")
 
     def park(self, flight: Flight, uid: str, now: float) -> None:
         """The API server has the pod."""
@@ -240,12 +246,14 @@ class Course:
             case "timeout" if not flight.is_over:
                 self.stop(flight, "timeout")
             case "startup" if flight.stage is Stage.PARKED and flight.running_since is None:
-                self._stops.expire(flight, now)
+                if self._is_seen(flight, word, now):
+                    self._stops.expire(flight, now)
             case "silence" if flight.stage is Stage.PARKED and flight.pod is not None:
                 self._events.heard(flight, now)
                 self._tell_why(flight, flight.pod)
             case "queue" if flight.stage is Stage.PARKED:
-                self._stops.end_the_queueing(flight, now)
+                if self._is_seen(flight, word, now):
+                    self._stops.end_the_queueing(flight, now)
             case "judge" if flight.stage is Stage.PARKED and flight.pod is not None:
                 self._judge(flight, flight.pod, now)
             case "delete" if flight.stage is Stage.PARKED:
@@ -253,12 +261,23 @@ class Course:
             case "furnish" if flight.stage is Stage.PARKED:
                 self._furnishing.make(flight, seconds=CREATE_SECONDS)
             case "lookup":
-                self.lookups.rang(flight)
+                self.lookups.rang(flight, now)
             case "mend" if flight.stage is Stage.PARKED and flight.pod is not None:
                 flight.mending = False
                 self.lookups.mend(flight, flight.pod, now)
             case "clean" if flight.stage is Stage.CLEANING:
                 self._closing.clean(flight)
+
+    def _is_seen(self, flight: Flight, word: str, now: float) -> bool:
+        """Whether a limit may end it now. What nobody could see when it was over may have begun since: it is read first."""
+        if self.making.blocked(flight.namespace) is not None:
+            flight.unseen = True
+        elif flight.unseen:
+            self.lookups.hide(flight, now)
+        else:
+            return True
+        self._timers.set(now + HELD_SECONDS, flight.attempt_id, word)
+        return False
 
     def _tell_why(self, flight: Flight, pod: Pod) -> None:
         if flight.stage is Stage.PARKED:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from halfstep_worker.kubernetes.answers import ApiError, created, reason_of
-from halfstep_worker.kubernetes.client import PAUSE_SECONDS, Client, encoded, path_of
+from halfstep_worker.kubernetes.client import MERGE, PAUSE_SECONDS, Client, encoded, path_of
 from halfstep_worker.kubernetes.connection import Request
 from halfstep_worker.kubernetes.diagnosis import About
 from halfstep_worker.kubernetes.names import MADE
@@ -69,6 +69,22 @@ def probe(client: Client, namespace: str, kind: str) -> None:
     request = Request("POST", path_of(kind, namespace), {"dryRun": "All"}, encoded(_probe(kind, client.account)))
     with suppress(ApiError):
         client.connect(request, About(namespace, "create", kind), PROBE_SECONDS)
+
+
+def touch(client: Client, namespace: str, part: str) -> None:
+    """Whether a part that needs a pod gets on again: asked of one that does not exist, as a dry run. As `probe`."""
+    if not client.throttle.take():
+        return
+    verb, _, object = part.partition(" ")
+    kind, _, log = object.partition("/")
+    path = path_of(kind, namespace, "halfstep-probe") + ("/log" if log else "")
+    request = Request("GET", path)
+    if verb == "delete":
+        request = Request("DELETE", path, {"dryRun": "All"}, encoded({"apiVersion": "v1", "kind": "DeleteOptions"}))
+    elif verb == "patch":
+        request = Request("PATCH", path, {"dryRun": "All"}, encoded({"metadata": {}}), MERGE)
+    with suppress(ApiError):
+        client.connect(request, About(namespace, verb, object), PROBE_SECONDS)
 
 
 def _probe(kind: str, account: str) -> dict[str, Any]:

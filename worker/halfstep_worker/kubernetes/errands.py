@@ -14,7 +14,7 @@ from halfstep_worker.kubernetes.identity import name_of, uid_of
 from halfstep_worker.kubernetes.manifest import owned_by
 from halfstep_worker.kubernetes.names import FINALIZER
 from halfstep_worker.kubernetes.reading import OVER, phase
-from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, PodSeen, TryLater, Unavailable
+from halfstep_worker.kubernetes.values import Created, CreateOutcome, Pod, PodSeen
 
 
 class Api(Protocol):
@@ -46,9 +46,7 @@ def make(api: Api, namespace: str, manifests: tuple[Pod, Pod | None], seconds: f
     if config_map is None or not isinstance(made, Created) or not made.uid:
         return made
     beside = api.create_config_map(namespace, owned_by(config_map, made.uid), seconds=seconds)
-    if isinstance(beside, TryLater | Unavailable):
-        return replace(beside, unknown=True)  # the pod is there
-    return made if isinstance(beside, Created) else beside
+    return made if isinstance(beside, Created) else replace(made, beside=beside)
 
 
 def take_away(api: Api, namespace: str, name: str, uid: str, *, keep: bool, grace: int = 0, runs: bool = False) -> bool:

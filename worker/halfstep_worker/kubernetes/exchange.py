@@ -36,7 +36,8 @@ REWORD_SECONDS = 10.0
 class PodExchanger(Exchanger):
     """Pods outlive their launcher: what it still holds when it leaves is handed over, not released.
 
-    troubles: what keeps the launcher from getting on, for SQL.
+    troubles: what keeps the launcher from getting on, for SQL. adopts: whether it takes over pods of others. It does so also
+    while it claims nothing for a trouble: what can still be seen of them is.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class PodExchanger(Exchanger):
         defaults: PodDefaults | None = None,
         *,
         troubles: Callable[[], list[TroubleRow]] = lambda: [],
+        adopts: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(settings, desk, pulse)
         self._defaults = defaults or PodDefaults()
         self._book = PodBook(self._database)
         self._troubles = troubles
+        self._adopts = adopts
         self._trouble_book = TroubleBook(self._database)
         self._told: tuple[str, dict[tuple[str, ...], str]] = "", {}
         """What SQL knows of our troubles, and under which registration of ours."""
@@ -101,7 +104,7 @@ class PodExchanger(Exchanger):
         if out.strangers is not None:
             self._write_strangers(out.strangers)
             out.strangers = None
-        if now >= self._adopt_at and self._desk.target > 0 and not self._stopped.is_set():
+        if now >= self._adopt_at and self._adopts() and not self._stopped.is_set():
             self._apart.go("adopt pods", lambda: self._adopt(now), now)
 
     def _answer(self, doubts: list[Doubt]) -> None:

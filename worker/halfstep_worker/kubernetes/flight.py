@@ -73,6 +73,7 @@ class Flight:
     waiting: str | None = None  # why it does not start, for people
     silence: Silence | None = None  # it does not start, and does not say why
     forced_since: float | None = None  # monotonic: a deletion with grace 0 was first seen
+    unseen: bool = False  # a limit of its was over while nothing could be seen there: it is read before that counts
     shown: bool = False  # the watch shows it; else it is read by its name
     looking: bool = False  # it is about to be read
     heard_at: float = 0.0  # monotonic: when it was last seen

@@ -141,7 +141,7 @@ class Flights:
         flight = self._flights.get(claim.attempt_id)
         if flight is not None and flight.claim.token == claim.token:
             self._forget(flight)
-            if flight.pod is not None and not flight.vanished:
+            if flight.pod is not None and flight.shown:  # what is not may be gone
                 self._unexplained.see(PodSeen(self._cluster, flight.namespace, flight.pod))
 
     def _cancel(self, id: int, now: float) -> None:
@@ -177,7 +177,7 @@ class Flights:
         """A call has ended."""
         self._calls.open -= 1
         if answer.call == "lookup":
-            self.course.lookups.ended()
+            self.course.lookups.ended(now)
         self._step(answer.attempt_id, lambda flight: self.course.answered(flight, answer, now), now)
         if answer.call == "create":
             self._step(answer.attempt_id, lambda flight: self._explain(flight, now), now)

@@ -11,7 +11,7 @@ from halfstep_worker.kubernetes.manifest import owned_by
 from halfstep_worker.kubernetes.reading import has_started
 from halfstep_worker.kubernetes.stops import AGAIN_SECONDS
 from halfstep_worker.kubernetes.timers import Timers
-from halfstep_worker.kubernetes.values import Created
+from halfstep_worker.kubernetes.values import Created, TryLater
 
 
 class Furnishing:
@@ -37,4 +37,5 @@ class Furnishing:
         if isinstance(answer, Created):
             flight.config_map = None
         else:
-            self._timers.set(now + AGAIN_SECONDS, flight.attempt_id, "furnish")
+            delay = answer.delay if isinstance(answer, TryLater) else AGAIN_SECONDS
+            self._timers.set(now + delay, flight.attempt_id, "furnish")

@@ -35,7 +35,10 @@ class Launcher:
         self._desk = Desk()
         self._pulse = Pulse(progress=cockpit.progress)
         standing = Standing(settings.cluster, cockpit.namespaces, cockpit.troubles, self._pulse)
-        self._exchanger = PodExchanger(settings, self._desk, self._pulse, cockpit.defaults, troubles=standing.rows)
+        self._exchanger = PodExchanger(
+            settings, self._desk, self._pulse, cockpit.defaults, troubles=standing.rows,
+            adopts=lambda: not (self._drain_wanted or self._fell),
+        )  # fmt: skip
         metrics = WorkerMetrics(settings, self._pulse, leaves=lambda: self._drain_wanted)
         metrics.registry.register(TroubleMetrics(standing, cockpit.troubles.name))
         self._membership = Membership(
@@ -43,6 +46,7 @@ class Launcher:
         )
         self._held_back_since: float | None = None
         self._drain_wanted = False
+        self._fell = False
         self._draining_since: float | None = None
         self._facts_at = 0.0
         self._doubt_at = 0.0
@@ -67,6 +71,7 @@ class Launcher:
             while not self._is_done(time.monotonic()):
                 self._turn(time.monotonic())
         except BaseException:
+            self._fell = True
             self._desk.aim(0)
             self._cockpit.stop()
             raise

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from halfstep.events import emit
+from halfstep_worker.kubernetes.answers import ApiError
 from halfstep_worker.kubernetes.errands import Api
 from halfstep_worker.kubernetes.flight import Flight, Stage
 from halfstep_worker.kubernetes.identity import as_claimed, belongs, lacking
@@ -21,6 +22,8 @@ AT_ONCE = 4
 """Reads that are under way together: thousands of them must not keep a create call waiting."""
 LOOK_SECONDS = 5.0
 """Between two reads of a pod that the watch does not show."""
+PAUSE_SECONDS = 4.0
+"""Where the server shows us no pod, the others are not asked for either until then: it has more to do, and so have we."""
 MOMENT_SECONDS = 2.0
 SILENCE_SECONDS = 300.0
 """A pod of which nothing was heard for so long is read."""
@@ -43,12 +46,14 @@ class Lookups:
         self._timers = timers
         self._waiting: dict[str, Flight] = {}
         self._open = 0
+        self._pauses: dict[str, float] = {}
+        """By namespace: until when nothing is read there, as the server shows us none of it."""
 
     # -- what the watch shows
 
     def show(self, flight: Flight, now: float) -> None:
         """It shows the flight's pod."""
-        flight.shown, flight.heard_at = True, now
+        flight.shown, flight.heard_at, flight.unseen = True, now, False
 
     def hide(self, flight: Flight, now: float, *, last: Pod | None = None) -> None:
         """It does not show it any more, or somebody says that it is gone: it may be, or its labels are. last: as it was."""
@@ -56,14 +61,14 @@ class Lookups:
             return
         flight.shown = False
         flight.pod = flight.pod if last is None else as_claimed(last, flight)
-        self._at_once(flight)
+        self._at_once(flight, now)
 
     def doubt(self, flights: Iterable[Flight], now: float) -> None:
         """Now and then: what is not shown, and some of what nobody has said a word of for long, is read."""
         parked = [flight for flight in flights if flight.stage is Stage.PARKED]
         silent = [flight for flight in parked if flight.shown and now - flight.heard_at > SILENCE_SECONDS]
         for flight in [flight for flight in parked if not flight.shown] + silent[:MOST_SILENT]:
-            self._at_once(flight)
+            self._at_once(flight, now)
 
     # -- reading
 
@@ -73,16 +78,16 @@ class Lookups:
             flight.looking = True
             self._timers.set(now + seconds, flight.attempt_id, "lookup")
 
-    def rang(self, flight: Flight) -> None:
+    def rang(self, flight: Flight, now: float) -> None:
         """Its timer."""
         flight.looking = False
         if flight.stage is Stage.PARKED and not flight.shown:
-            self._at_once(flight)
+            self._at_once(flight, now)
 
-    def ended(self) -> None:
+    def ended(self, now: float) -> None:
         """A read has ended, of whatever flight: it is another one's turn."""
         self._open -= 1
-        self._read_some()
+        self._read_some(now)
 
     def answered(self, flight: Flight, found: object, now: float) -> Pod | None:
         """What is known by this answer: the flight's pod as it is; an empty one: it is gone; None: nothing new."""
@@ -90,6 +95,8 @@ class Lookups:
             return None
         there = trim(found) if isinstance(found, dict) else None
         if isinstance(found, Exception):
+            if isinstance(found, ApiError) and found.access:
+                self._pauses[flight.namespace] = now + PAUSE_SECONDS
             self.later(flight, now)
         elif there is not None and belongs(there, flight, self._installation):
             return self._found(flight, there, now)
@@ -108,18 +115,21 @@ class Lookups:
         flight.heard_at = now
         if flight.shown:
             return None
+        flight.unseen = False
         self.later(flight, now)
         return there
 
-    def _at_once(self, flight: Flight) -> None:
+    def _at_once(self, flight: Flight, now: float) -> None:
         """Or when it is its turn."""
         self._waiting[flight.attempt_id] = flight
-        self._read_some()
+        self._read_some(now)
 
-    def _read_some(self) -> None:
+    def _read_some(self, now: float) -> None:
         while self._waiting and self._open < AT_ONCE:
             flight = self._waiting.pop(next(iter(self._waiting)))
-            if flight.stage is Stage.PARKED:
+            if flight.stage is Stage.PARKED and now < self._pauses.get(flight.namespace, now):
+                self.later(flight, now)
+            elif flight.stage is Stage.PARKED:
                 self._open += 1
                 self._calls.submit(flight.attempt_id, "lookup", partial(self._api.get_pod, flight.namespace, flight.name))
 

@@ -63,6 +63,8 @@ class Making:
         elif (why := self.blocked(flight.namespace)) is not None:
             self._unsent.tell(flight, why)
             self._waits.heard(flight, now, held=False)
+            if flight.stop_reason is not None and not flight.adopted:  # it need not be made for that, and may never be again
+                flight.manifest = None
             self._timers.set(now + HELD_SECONDS, flight.attempt_id, "create")
         else:
             flight.stage = Stage.CREATING
@@ -80,20 +82,21 @@ class Making:
             return Unavailable(why)
         return make(self._api, namespace, manifests, seconds)
 
-    def try_later(self, flight: Flight, at: float, message: str, unknown: bool) -> None:
+    def try_later(self, flight: Flight, seconds: float, message: str, unknown: bool, now: float) -> None:
         """It was not made this time. unknown: or perhaps it was."""
+        at = now + seconds
         if flight.stage is not Stage.CREATING:  # the watch has shown the pod meanwhile
             self._timers.set(at, flight.attempt_id, "furnish")
             return
         flight.stage = Stage.INTENDED
         flight.doubtful = flight.doubtful or unknown
         self._unsent.tell(flight, message)
-        self._timers.set(self._waits.next_try(flight, at), flight.attempt_id, "create")
+        self._timers.set(self._waits.next_try(flight, at, now), flight.attempt_id, "create")
 
     def make_no_more(self, flight: Flight, failed: Failed, now: float) -> None:
-        """It was held for too long. A create that may have been taken all the same is looked for first."""
+        """It was held for too long, or is refused. A create that may have been taken all the same is looked for first."""
         if flight.doubtful:
-            flight.refusal, flight.manifest = failed, None
+            flight.stage, flight.refusal, flight.manifest = Stage.INTENDED, failed, None
             self._timers.set(now, flight.attempt_id, "create")
         else:
             self._end(flight, failed, failed.reason)
@@ -103,7 +106,7 @@ class Making:
         match found:
             case dict() if belongs(ours := trim(found), flight, self._installation):
                 return ours
-            case None | dict() if flight.stage is Stage.INTENDED:
+            case None | dict() if flight.stage is Stage.INTENDED and flight.manifest is None:
                 refusal = flight.refusal or Failed("The pod was never made.", "refused")
                 cancelled = flight.stop_reason == "cancelled"
                 self._end(flight, Cancelled() if cancelled else refusal, "cancelled" if cancelled else refusal.reason)
@@ -112,13 +115,13 @@ class Making:
         return None
 
     def taken(self, flight: Flight, message: str, found: Pod, now: float) -> Pod | None:
-        """An object that we did not ask for has the name of the pod, or of its ConfigMap. Returns it if it is our pod after all.
+        """An object that we did not ask for has the name of the pod. Returns it if it is our pod after all.
 
         If not, it is neither believed nor deleted.
         """
         if belongs(found, flight, self._installation):
             return found
-        if flight.stage is Stage.PARKED:  # the pod is there, the ConfigMap is another's
+        if flight.stage is Stage.PARKED:  # ours was there
             self._stops.give_up(flight, Failed(plain(message), TAKEN))
         elif flight.stop_reason == "cancelled":
             self._end(flight, Cancelled(), "cancelled")
@@ -127,12 +130,12 @@ class Making:
             self._end(flight, verdict.outcome, verdict.kind)
         return None
 
-    def refused(self, flight: Flight, failed: Failed) -> None:
+    def refused(self, flight: Flight, failed: Failed, now: float) -> None:
         """It, or what it reads, will never be made."""
-        if flight.stage is Stage.PARKED:  # the pod is there, what it reads was refused
+        if flight.stage is Stage.PARKED:  # the pod is there, what it reads was refused, or is another's
             self._stops.give_up(flight, failed)
         elif not flight.is_over:
-            self._end(flight, failed, failed.reason)
+            self.make_no_more(flight, failed, now)
 
     def _end(self, flight: Flight, outcome: Outcome, kind: str) -> None:
         """An end without a pod."""

@@ -1,4 +1,7 @@
-"""While pods can't be made somewhere, one dry run at a time asks whether they can again. Used by the loop only."""
+"""While pods can't be made, or read, somewhere, one dry run at a time asks whether they can again. Used by the loop only.
+
+It asks from the first failure on: a single one is everyday, and is over before anybody is told of it.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from halfstep_worker.kubernetes.trouble import Troubles
 
 FIRST_SECONDS = 0.5
 LONGEST_SECONDS = 5.0
-CALM_SECONDS = 30.0
-"""A place that was well for so long begins the back-off afresh."""
+CREATES = {"create pods": "pods", "create configmaps": "configmaps"}
+OF_SINGLE_PODS = ("get pods", "get configmaps", "get pods/log", "delete pods", "patch pods")
+"""When these get on again nobody may have a pod to ask it of; it is asked of one that does not exist."""
 PROBE = "probe"
 
 
@@ -25,6 +29,8 @@ class ProbeApi(Protocol):
 
     def probe(self, namespace: str, kind: str) -> None: ...
 
+    def touch(self, namespace: str, part: str) -> None: ...
+
 
 class Probes:
     """The answers come to the inbox with no attempt's name, and mean nothing there: `troubles` knows."""
@@ -33,28 +39,31 @@ class Probes:
         self._api = api
         self._calls = calls
         self._tries: dict[tuple[str, str], tuple[int, float]] = {}
-        """By namespace and kind: how many there were, and when the last one was sent (monotonic)."""
+        """By namespace and part: how many there were, and when the last one was sent (monotonic)."""
         self._under_way: set[tuple[str, str]] = set()  # taken out by API threads
 
     def turn(self, now: float) -> None:
         """Sends those that are due."""
-        for trouble in self._api.troubles.standing():
-            verb, _, kind = trouble.part.partition(" ")
-            if verb == "create" and trouble.blocks:
-                self._try((trouble.namespace, kind), now)
+        asked = [(namespace, part) for namespace, part in self._api.troubles.open() if part in CREATES or part in OF_SINGLE_PODS]
+        for key in self._tries.keys() - asked:  # well: the back-off begins afresh
+            self._tries[key] = 0, self._tries[key][1]
+        for key in asked:
+            self._try(key, now)
 
     def _try(self, key: tuple[str, str], now: float) -> None:
-        tries, last = self._tries.get(key, (0, now - CALM_SECONDS))
-        if now - last >= CALM_SECONDS:
-            tries = 0
+        tries, last = self._tries.get(key, (0, now - FIRST_SECONDS))
         pause = backed_off(max(tries, 1), first=FIRST_SECONDS, cap=LONGEST_SECONDS, luck=random.random())
-        if key not in self._under_way and (tries == 0 or now - last >= pause):
+        if key not in self._under_way and now - last >= pause:
             self._tries[key] = tries + 1, now
             self._under_way.add(key)
             self._calls.submit("", PROBE, partial(self._send, key))
 
     def _send(self, key: tuple[str, str]) -> None:
         try:
-            self._api.probe(*key)
+            namespace, part = key
+            if part in CREATES:
+                self._api.probe(namespace, CREATES[part])
+            else:
+                self._api.touch(namespace, part)
         finally:
             self._under_way.discard(key)

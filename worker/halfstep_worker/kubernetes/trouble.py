@@ -89,6 +89,10 @@ class Troubles:
             told = [known for known in self._known.values() if self._is_told(known, now)]
         return sorted(told, key=lambda trouble: trouble.since)
 
+    def open(self) -> list[tuple[str, str]]:
+        """(namespace, part) of all that was met and has not worked since, be it only just now."""
+        return list(self._known)
+
     def blocked(self, namespace: str) -> str | None:
         """Why nothing is asked for in the namespace now."""
         return next((known.sentence for known in self.standing() if known.blocks and known.namespace == namespace), None)
@@ -113,4 +117,5 @@ class Troubles:
 
     @staticmethod
     def _is_told(known: Trouble, now: float) -> bool:
-        return known.sure or now - known.since >= SURE_SECONDS
+        """What blocks is asked again until it is over (`Probes`, the watch); of the rest, nobody may have asked since."""
+        return known.sure or (now if known.blocks else known.met) - known.since >= SURE_SECONDS

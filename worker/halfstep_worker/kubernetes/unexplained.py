@@ -7,6 +7,7 @@ A stranger is never judged and never deleted. It is named in the log, once, and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from halfstep.events import emit
 from halfstep.pods import Doubt, Stranger, Strangers
@@ -24,6 +25,8 @@ MOST_TOLD = 200
 """So many strangers stand in SQL."""
 MOST_NAMED = 10
 """So many are named in the log at a time; of the others it says how many they are."""
+MOST_REMEMBERED = 10_000
+"""So many that are not there any more are known to have been named."""
 TELL_SECONDS = 5.0
 AGAIN_SECONDS = 600.0
 """After so long without a change SQL is told that they are still there."""
@@ -43,10 +46,11 @@ class Unexplained:
         self._cluster = cluster
         self._installation = installation
         self._seen: dict[tuple[str, str], PodSeen] = {}
+        self._keys: dict[str, tuple[str, str]] = {}  # by uid
         self._bare: dict[str, PodSeen] = {}  # by uid
         self._asked: dict[str, PodSeen] = {}  # those of them that SQL was asked about last
         self._whys: dict[str, str] = {}  # strangers, by uid
-        self._named: set[str] = set()
+        self._named: dict[str, None] = {}
         self._namespaces: set[str] = set()
         self._changed = False
         self._tell_at = 0.0
@@ -60,7 +64,7 @@ class Unexplained:
         before = self._seen.get(key)
         if before is not None and uid_of(before.pod) != uid:
             self._forget(uid_of(before.pod))
-        self._seen[key] = event
+        self._seen[key], self._keys[uid] = event, key
         if attempt_of(event.pod) is None:
             self._call_stranger(uid, NO_NAME)
 
@@ -76,7 +80,7 @@ class Unexplained:
             self._forget(uid_of(seen.pod))
 
     def _forget(self, uid: str) -> None:
-        self._named.discard(uid)
+        self._keys.pop(uid, None)
         self._changed = self._whys.pop(uid, None) is not None or self._changed
 
     def named(self, namespace: str, name: str) -> PodSeen | None:
@@ -89,13 +93,15 @@ class Unexplained:
 
     def with_uid(self, uid: str) -> PodSeen | None:
         """The pod of that uid."""
-        return next((seen for seen in self._seen.values() if uid_of(seen.pod) == uid), None)
+        key = self._keys.get(uid)
+        return None if key is None else self._seen.get(key)
 
     # -- what they are
 
     def doubts(self) -> list[Doubt]:
         """About which SQL is to be asked: not strangers, nor what was left on purpose (so labelled, without our finalizer)."""
-        there = [self._doubt(seen) for seen in self._seen.values() if uid_of(seen.pod) not in self._whys and not _is_left(seen)]
+        unasked = [self._seen[key] for uid, key in self._keys.items() if uid not in self._whys]
+        there = [self._doubt(seen) for seen in unasked if not _is_left(seen)]
         if self._bare:
             self._asked, self._bare = self._bare, {}
             there += [self._doubt(seen)._replace(twin=False) for seen in self._asked.values()]
@@ -111,9 +117,8 @@ class Unexplained:
 
     def call_strangers(self, words: Mapping[str, str]) -> None:
         """What SQL says, by uid: `foreign` or `unknown`."""
-        there = {uid_of(seen.pod) for seen in self._seen.values()} if words else set()
         for uid, word in words.items():
-            if uid in there:
+            if uid in self._keys:
                 self._call_stranger(uid, WHYS[word])
 
     def _call_stranger(self, uid: str, why: str) -> None:
@@ -135,20 +140,23 @@ class Unexplained:
         if not due or not self._namespaces or now < self._tell_at:
             return None
         self._changed, self._tell_at, self._told_at = False, now + TELL_SECONDS, now
-        strange = [self._stranger(seen) for seen in self._seen.values() if uid_of(seen.pod) in self._whys]
-        self._name([one for one in strange if one.uid not in self._named])
-        return Strangers(self._cluster, sorted(self._namespaces), strange[:MOST_TOLD])
+        self._name([uid for uid in self._whys if uid not in self._named])
+        told = [self._stranger(uid) for uid in islice(self._whys, MOST_TOLD)]
+        return Strangers(self._cluster, sorted(self._namespaces), told)
 
-    def _stranger(self, seen: PodSeen) -> Stranger:
-        uid = uid_of(seen.pod)
+    def _stranger(self, uid: str) -> Stranger:
+        seen = self._seen[self._keys[uid]]
         return Stranger(seen.namespace, plain(name_of(seen.pod), NAME_BYTES), uid, self._whys[uid])
 
-    def _name(self, strange: list[Stranger]) -> None:
-        for one in strange[:MOST_NAMED]:
+    def _name(self, strange: list[str]) -> None:
+        """Once, also those that come and go. Of the oldest nobody remembers that they were named."""
+        for one in map(self._stranger, strange[:MOST_NAMED]):
             emit("pod.stranger", namespace=one.namespace, name=visible_line(one.name), why=one.why)
         if strange[MOST_NAMED:]:
             emit("pod.strangers", count=len(strange) - MOST_NAMED)
-        self._named.update(one.uid for one in strange)
+        self._named |= dict.fromkeys(strange)
+        for uid in list(islice(self._named, max(0, len(self._named) - MOST_REMEMBERED - len(self._whys)))):
+            del self._named[uid]
 
 
 def _is_left(seen: PodSeen) -> bool:

@@ -30,10 +30,14 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The API server has the pod: it was made now, or it was there (409 AlreadyExists of our own name)."""
+    """The API server has the pod: it was made now, or it was there (409 AlreadyExists of our own name).
+
+    beside: what the create of the ConfigMap that it reads came to, if that is not there.
+    """
 
     uid: str
     existed: bool = False
+    beside: Refused | TryLater | Unavailable | Taken | None = None
 
 
 @dataclass(frozen=True, slots=True)

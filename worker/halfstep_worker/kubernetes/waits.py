@@ -35,11 +35,12 @@ class Waits:
             return None
         return Failed(plain(f"{_over(flight)} {later.message}"), later.held)
 
-    def next_try(self, flight: Flight, at: float) -> float:
-        """When to ask again: no later than when its time is over."""
+    def next_try(self, flight: Flight, at: float, now: float) -> float:
+        """When to ask again: no later than when its time is over. If it is, whoever answers now says nothing of what holds it."""
         if flight.queued_since is None or flight.unheld_at is not None:
             return at
-        return min(at, flight.queued_since + flight.queue_timeout)
+        ends = flight.queued_since + flight.queue_timeout
+        return min(at, ends) if ends > now else at
 
     def parked(self, flight: Flight, now: float) -> None:
         """The API server has the pod: it may start, unless its first sighting shows a gate."""
