@@ -36,9 +36,9 @@ PASSING = {
 }  # fmt: skip
 """SQLSTATEs that may be over in a moment."""
 TROUBLE = """
-CREATE SEQUENCE halfstep.trouble;
-CREATE FUNCTION halfstep.trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    IF nextval('halfstep.trouble') <= 2 THEN RAISE EXCEPTION 'there is trouble' USING ERRCODE = TG_ARGV[0]; END IF;
+CREATE SEQUENCE halfstep.refusal;
+CREATE FUNCTION halfstep.refusal() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF nextval('halfstep.refusal') <= 2 THEN RAISE EXCEPTION 'there is trouble' USING ERRCODE = TG_ARGV[0]; END IF;
     RETURN coalesce(NEW, OLD);
 END $$;
 """
@@ -54,7 +54,7 @@ def test_a_finish_that_the_server_refuses_for_a_while_is_repeated_whatever_the_r
         with trouble(database, code, "DELETE"):
             report = ended(call("add", 1, 2))
             assert (report["state"], len(report["attempts"])) == ("succeeded", 1), code
-            assert database.execute("SELECT last_value AS n FROM halfstep.trouble")[0]["n"] == 3, code
+            assert database.execute("SELECT last_value AS n FROM halfstep.refusal")[0]["n"] == 3, code
     assert worker.stop() == 0
 
 
@@ -255,8 +255,8 @@ def wait_for_beats(database: Database, number: int) -> None:
 def trouble(database: Database, code: str, event: str) -> Iterator[None]:
     """The next two rows that are written that way are refused with this SQLSTATE."""
     database.script(
-        "ALTER SEQUENCE halfstep.trouble RESTART; CREATE TRIGGER trouble BEFORE "
-        f"{event} ON halfstep.task FOR EACH ROW EXECUTE FUNCTION halfstep.trouble('{code}')"
+        "ALTER SEQUENCE halfstep.refusal RESTART; CREATE TRIGGER trouble BEFORE "
+        f"{event} ON halfstep.task FOR EACH ROW EXECUTE FUNCTION halfstep.refusal('{code}')"
     )
     yield
     database.script("DROP TRIGGER trouble ON halfstep.task")

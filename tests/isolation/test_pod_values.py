@@ -15,10 +15,11 @@ import pytest
 
 from halfstep.outcomes import Succeeded
 from halfstep_worker.kubernetes.frames import frame, seal
-from isolation.launcher_ground import INNOCENT, Ground, marked
+from isolation.launcher_ground import INNOCENT, NAMESPACE, Ground, marked
 from kubernetes_fake import LosesReply, Says
 from kubernetes_node import CASE, Edit, saying
 from pod_builders import finished, pending, pod, waiting
+from waiting import wait_until
 
 LONG = "1" + "0" * 5000
 DEEP = "[" * 3000 + "]" * 3000
@@ -263,7 +264,6 @@ SAID = {
     "labels of another attempt": (
         [lambda pod: pod["metadata"]["annotations"].update({"halfstep.io/x": [1]}), saying(finished())], "succeeded",
     ),
-    "no uid": (has("metadata.uid", None, there=pod), "failed"),
 }  # fmt: skip
 
 
@@ -273,6 +273,28 @@ def test_whatever_is_said_of_a_pod_ends_no_other(ground: Ground, name: str) -> N
     report = beside(ground, "pod", marked(name), at_most_once=True)
     assert state in (None, report["state"])
     assert report["state"] != "failed" or report["error"]
+
+
+def test_a_pod_whose_uid_is_not_told_is_waited_for_and_said_so(ground: Ground) -> None:
+    """Whether it is the task's nobody can know: another pod by its name would look the same."""
+    uids: list[str] = []
+
+    def hide(thing: dict[str, Any]) -> None:
+        uids.append(thing["metadata"]["uid"])
+        thing.update(status=pod()["status"])
+        thing["metadata"]["uid"] = None
+
+    def show(thing: dict[str, Any]) -> None:
+        thing["metadata"]["uid"] = uids[0]
+        thing.update(status=finished()["status"])
+
+    ground.node.scripts["no uid"] = [hide]
+    task, neighbour = ground.enqueue(("pod", marked("no uid")), ("pod", INNOCENT))
+    assert ground.ended(neighbour)["state"] == "succeeded"
+    wait_until(lambda: "can't be looked at" in str(ground.reports.show(task)["why"]), what="why it waits")
+    name = ground.reports.show(task)["attempts"][-1]["pod"]["name"]
+    ground.fake.store.change(name, show, namespace=NAMESPACE)
+    assert ground.ended(task)["state"] == "succeeded"
 
 
 NESTED = json.dumps([[[["\ud800\0"]]], {"a": 1}])

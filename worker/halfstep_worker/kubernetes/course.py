@@ -105,6 +105,9 @@ class Course:
                 self.making.try_later(flight, 1.0, f"{type(error).__name__}: {error}", True, now)
             case "look", found:
                 self._see_found(flight, self.making.looked(flight, found, now), now)
+            case "lookup", Exception() as error if flight.stage is Stage.PARKED:
+                self.unsent.tell(flight, f"The pod can't be looked at: {plain(str(error))}")
+                self.lookups.answered(flight, error, now)
             case "lookup", found:
                 self._looked_up(flight, self.lookups.answered(flight, found, now), now)
             case "mend", Exception() if flight.pod is not None and flight.stage is Stage.PARKED:
