@@ -245,10 +245,10 @@ def _restarted(scene: Scene) -> None:
     server = _own_api_server()
     scene.start(token=scene.token())
     scene.set_out()
-    scene.begin()
     os.kill(server, signal.SIGTERM)
-    wait_until(lambda: not _is_server(server), seconds=120, what="the API server's end")
-    while not _answers(scene.here):
+    wait_until(lambda: not _answers(scene.here), seconds=120, what="the API server's silence: it ends in peace")
+    scene.begin()
+    while _is_server(server) or not _answers(scene.here):
         scene.note()
         pause(0.2)
     scene.note()

@@ -20,7 +20,7 @@ from halfstep.errors import InvalidSettings
 from halfstep_worker.kubernetes.answers import ApiError, Reply, retry_after_of
 
 CONNECT_SECONDS = 5.0
-RELOAD_SECONDS = 10.0
+RELOAD_SECONDS = 5.0
 KNOWN_SECONDS = 60.0
 POOL_SIZE = 32
 PIECE_BYTES = 64 * 1024
