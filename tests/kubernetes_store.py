@@ -92,7 +92,7 @@ class PodStore:
             self.version += 1
             if isinstance(thing, dict) and isinstance(thing.get("metadata"), dict):
                 thing["metadata"]["resourceVersion"] = str(self.version)
-            self._events.append((self.version, "SAID", namespace, {"type": kind, "object": thing}))
+            self._events.append((self.version, "SAID", namespace, {"type": kind, "object": thing}, None))
             self._changed.notify_all()
 
     def bookmark(self) -> None:
