@@ -142,7 +142,7 @@ def _orphans(here: Ground) -> list[str]:
 
 
 def _lost(here: Ground, reports: Sequence[Report]) -> Iterator[str]:
-    """A line for each task that did not end with its own pod's result and log, at its first attempt."""
+    """A line for each task that did not end with its own pod's result and log, at the first attempt that had a pod."""
     for number, report in enumerate(reports):
         attempts: list[Any] = report["attempts"]
         pod = (attempts[-1]["pod"] or {}).get("name") if attempts else None
@@ -150,8 +150,8 @@ def _lost(here: Ground, reports: Sequence[Report]) -> Iterator[str]:
         told = f"task {report['id']}: {report['state']}, {report['result']}, log {lines}, {attempts}"
         if report["state"] != "succeeded" or _said(report) != [number, pod]:
             yield f"not its own pod's result: {told}"
-        elif len(attempts) != 1:
-            yield f"more attempts than disturbed pods: {told}"
+        elif sum(attempt["pod"] is not None for attempt in attempts) != 1:
+            yield f"more pods than one: {told}"
         elif lines.count(f"line {number}") != 1:
             yield f"not its own pod's log: {told}"
 

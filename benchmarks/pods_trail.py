@@ -54,9 +54,12 @@ class Trail:
         return len(self.database.execute(_READ))
 
     def accepted_late(self) -> list[str]:
-        """A line for each end that its holder did not write, and for each that is not the attempt's only one."""
+        """A line for each end that its holder did not write, and for each that is not the attempt's only one.
+
+        That an attempt was lost with its launcher before it asked for a pod is written by whoever rescues its task.
+        """
         ends = self.database.execute(_READ)
-        foreign = [end for end in ends if end["holder"] != end["writer"]]
+        foreign = [end for end in ends if end["holder"] != end["writer"] and end["outcome"] != "lost"]
         counts = Counter(end["attempt"] for end in ends)
         late = [f"attempt {end['attempt']}: held by {end['holder']}, {end['outcome']} by {end['writer']}" for end in foreign]
         return late + [f"attempt {attempt}: {count} ends" for attempt, count in counts.items() if count > 1]
