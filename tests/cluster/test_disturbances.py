@@ -14,16 +14,16 @@ from halfstep.database import Database
 pytestmark = pytest.mark.cluster
 OPEN = 20
 """Pods at once: more make a node of two cores tell wrong things."""
+PARTS = [
+    (phase, part) for phase in (FIRST, PENDING, RUNNING, ENDED, JUDGED) for part in range(-(-len(list(rows(phase))) // OPEN))
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", [FIRST, PENDING, RUNNING, ENDED, JUDGED])
-@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize(("phase", "part"), PARTS)
 def test_tasks_end_as_they_should_although_somebody_lays_hands_on_their_pods(
     phase: str, part: int, cluster: Cluster, namespace: str, database: Database, start_launcher: Any
 ) -> None:
     some = list(rows(phase))[part * OPEN : (part + 1) * OPEN]
-    if not some:
-        pytest.skip("The table has no more rows for this phase.")
     seen = Course(cluster, namespace, database, start_launcher, phase, some).play()
     assert [told for row in some if (told := complaint(row, phase, seen[row.says]))] == []

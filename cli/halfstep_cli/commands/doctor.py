@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from halfstep_cli.commands.checks import Finding, Patient, examine
+from halfstep_cli.commands.checks import examine
+from halfstep_cli.commands.findings import Finding, Patient
 from halfstep_cli.commands.scaled_objects import Looking, examine_cluster
 from halfstep_cli.errors import ExitCode
 from halfstep_cli.options import Json, add

@@ -13,7 +13,7 @@ import typer
 
 from halfstep.errors import HalfstepError
 from halfstep.visible import visible_line
-from halfstep_cli.commands.checks import Finding
+from halfstep_cli.commands.findings import Finding
 
 NAME = "kubernetes"
 MOST_TOLD = 20
